@@ -1,0 +1,61 @@
+# The two commands that matter: `make up` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROJECTS := packages/core packages/cli services/api services/download-worker services/asr-worker
+PROJECT_FILES := $(addsuffix /pyproject.toml,$(PROJECTS))
+
+.DEFAULT_GOAL := help
+.PHONY: help up test test-unit test-integration test-e2e test-chaos lint format bench lock clean
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
+
+up: $(VENV)/installed ## set everything up, run a spoken sample, stay in the foreground
+	@$(BIN)/hearsight up
+
+test: $(VENV)/installed lint ## lint, types, import borders, then every test (10 minutes at most on 2 cores)
+	$(BIN)/pytest tests/unit tests/integration tests/e2e tests/chaos
+
+test-unit: $(VENV)/installed ## tests that need no server
+	$(BIN)/pytest tests/unit
+
+test-integration: $(VENV)/installed ## tests against real PostgreSQL, Redis, S3 and HTTP servers
+	$(BIN)/pytest tests/integration
+
+test-e2e: $(VENV)/installed ## the whole stack on real speech
+	$(BIN)/pytest tests/e2e
+
+test-chaos: $(VENV)/installed ## kills in the middle of work
+	$(BIN)/pytest tests/chaos
+
+lint: $(VENV)/installed ## ruff, mypy --strict, import borders
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy packages services tests examples
+	$(BIN)/lint-imports
+
+format: $(VENV)/installed ## let ruff write what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed ## the whole path against the bare engine, as a ratio
+	$(BIN)/python -m tests.benchmarks.overhead
+
+lock: $(VENV)/installed ## pin every dependency anew, with hashes
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --upgrade \
+		--custom-compile-command "make lock" --no-emit-package hearsight-core --no-emit-package hearsight-workspace \
+		--group dev $(PROJECT_FILES) -o requirements/dev.lock
+
+clean: ## remove the virtual environment and the state of the local stack
+	rm -rf $(VENV) .hearsight
+
+$(VENV)/installed: requirements/dev.lock $(PROJECT_FILES)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "HearSight needs Python 3.11 or newer; say which with: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' \
+		|| { echo "Python's venv module is missing; on Debian: sudo apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation $(addprefix -e ./,$(PROJECTS))
+	@touch $@

@@ -1,0 +1,1 @@
+"""The hearsight command and the local stack."""

@@ -1,0 +1,171 @@
+"""The names all services share: statuses, stages, queues, task names, payloads, keys.
+
+Nothing here does anything; people's scripts and dashboards hold on to these names, so they change
+only with a new major version.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+JobId = Annotated[int, Field(ge=1, le=2**63 - 1)]
+"""A job's number; the client may choose it."""
+
+
+class JobStatus(StrEnum):
+    """Where a job stands, as people see it. `idle` is the answer for an unknown job only."""
+
+    IDLE = "idle"
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+TERMINAL = frozenset({JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED})
+
+
+class Stage(StrEnum):
+    """What is being done to a job; `progress_percent` counts within the stage."""
+
+    UPLOAD_PROCESSING = "upload_processing"
+    UPLOAD = "upload"
+    DOWNLOAD_START = "download_start"
+    DOWNLOAD = "download"
+    ASR_PREPROCESSING = "asr_preprocessing"
+    ASR_RECOGNIZING = "asr_recognizing"
+    ASR_POSTPROCESSING = "asr_postprocessing"
+    COMPLETED = "completed"
+    ERROR = "error"
+
+
+STAGE_PERCENT: dict[Stage, float] = {
+    Stage.UPLOAD_PROCESSING: 10,
+    Stage.UPLOAD: 100,
+    Stage.DOWNLOAD_START: 0,
+    Stage.DOWNLOAD: 0,
+    Stage.ASR_PREPROCESSING: 5,
+    Stage.ASR_RECOGNIZING: 10,
+    Stage.ASR_POSTPROCESSING: 80,
+    Stage.COMPLETED: 100,
+    Stage.ERROR: 0,
+}
+"""The percentage a stage begins with; `download` and `asr_recognizing` rise from there."""
+
+
+class Queue(StrEnum):
+    """The Celery queues. A worker reads exactly one of them."""
+
+    DOWNLOAD = "download"
+    ASR = "asr"
+
+
+class TaskKind(StrEnum):
+    """What a task row asks for."""
+
+    DOWNLOAD = "download"
+    TRANSCRIBE = "transcribe"
+
+
+TASK_QUEUE: dict[TaskKind, Queue] = {
+    TaskKind.DOWNLOAD: Queue.DOWNLOAD,
+    TaskKind.TRANSCRIBE: Queue.ASR,
+}
+
+CELERY_TASK_NAME: dict[TaskKind, str] = {
+    TaskKind.DOWNLOAD: "process_job_task",
+    TaskKind.TRANSCRIBE: "transcribe_part_task",
+}
+
+BROKER_DB = 0
+NEWS_DB = 1
+NEWS_TTL_S = 24 * 60 * 60
+"""Celery results and progress snapshots live this long in Redis."""
+
+EVENTS_CHANNEL = "hearsight:events"
+"""The Redis channel that tells every API process what changed."""
+
+
+def progress_key(job_id: int) -> str:
+    """The Redis key of a job's progress snapshot (db 1, JSON, 24 h)."""
+    return f"task_progress:{job_id}"
+
+
+class Frozen(BaseModel):
+    """A value that is not changed after it was made, and takes no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Hint(Frozen):
+    """What a Celery message carries: which task may be claimed, and after which attempt."""
+
+    task_id: str
+    attempt: int
+
+
+class RecognitionOptions(Frozen):
+    """What the person asked of recognition."""
+
+    language: str | None = None
+    """ISO 639-1 code as Whisper knows it, such as `en`; None: detect it."""
+    task: Literal["transcribe", "translate"] = "transcribe"
+    word_timestamps: bool = False
+    initial_prompt: str | None = None
+    hotwords: str | None = None
+
+
+class Word(Frozen):
+    """One recognised word."""
+
+    start_ms: int
+    end_ms: int
+    word: str
+    probability: float
+
+
+class Segment(Frozen):
+    """A stretch of recognised speech. Times are milliseconds from the start of the recording."""
+
+    start_ms: int
+    end_ms: int
+    text: str
+    words: tuple[Word, ...] | None = None
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+
+
+class ProgressData(BaseModel):
+    """What a job is doing right now, for people and scripts."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    job_id: int
+    status: JobStatus
+    stage: Stage | None = None
+    progress_percent: float = Field(default=0, ge=0, le=100, description="Of the stage.")
+    overall_percent: float = Field(
+        default=0, ge=0, le=100, description="Of the whole job; never goes back."
+    )
+    filename: str | None = None
+    message: str = ""
+    current_bytes: int | None = None
+    total_bytes: int | None = None
+    speed: float | None = Field(default=None, description="Bytes a second.")
+    eta_seconds: float | None = None
+    position_ms: int | None = Field(
+        default=None, description="Audio recognised so far, milliseconds of speech."
+    )
+    duration_ms: int | None = Field(default=None, description="Length of the recording.")
+    real_time_factor: float | None = Field(
+        default=None, description="Seconds of work for a second of audio; below 1 is faster."
+    )
+    error: str | None = None
+    error_code: str | None = None
+    attempt: int = 0
+    version: int = Field(
+        default=0, description="Grows with every change that is stored; news never goes back."
+    )

@@ -1,0 +1,346 @@
+"""Every error a person can meet, as one tree.
+
+    HearSightError
+    ├── RequestError           the request can't be taken as it is
+    │   ├── InvalidRequestError      request.invalid
+    │   ├── UnsupportedUrlError      request.unsupported_url
+    │   ├── ForbiddenAddressError    request.forbidden_address
+    │   ├── JobNotFoundError         job.not_found
+    │   ├── JobConflictError         job.conflict
+    │   ├── JobStateError            job.state
+    │   ├── UploadTooLargeError      upload.too_large
+    │   └── UploadRefusedError       upload.unsupported
+    ├── NetworkError           the way to the source
+    │   ├── DnsError                 network.dns           retryable
+    │   ├── RefusedError             network.refused       retryable
+    │   ├── TimedOutError            network.timeout       retryable
+    │   ├── TlsError                 network.tls
+    │   ├── Http4xxError             network.http_4xx
+    │   └── Http5xxError             network.http_5xx      retryable
+    ├── MediaError             what the source gave
+    │   ├── NotFoundError            media.not_found
+    │   ├── PrivateError             media.private
+    │   ├── GeoBlockedError          media.geo_blocked
+    │   ├── BotCheckError            media.bot_check
+    │   ├── LiveError                media.live
+    │   ├── UnsupportedError         media.unsupported
+    │   ├── TooLargeError            media.too_large
+    │   ├── TooLongError             media.too_long
+    │   ├── NoAudioError             media.no_audio
+    │   └── CorruptError             media.corrupt
+    ├── AsrError               recognition
+    │   ├── OutOfMemoryError         asr.out_of_memory     retryable
+    │   ├── ModelMissingError        asr.model_missing
+    │   ├── DeviceMissingError       asr.device_missing
+    │   ├── LanguageUnsupportedError asr.unsupported_language
+    │   └── RecognitionError         asr.failed            retryable
+    ├── StorageError           our own stores
+    │   ├── DatabaseError            storage.database      retryable
+    │   ├── RedisUnavailableError    storage.redis         retryable
+    │   ├── ObjectStoreError         storage.object_store  retryable
+    │   └── DiskFullError            storage.disk_full     retryable
+    ├── WorkerLostError        worker.lost                 retryable
+    ├── UnexpectedError        internal.unexpected         retryable
+    └── Interruption           not a failure: the work has to stop here
+        ├── Cancelled                someone cancelled the job
+        ├── LeaseLost                another worker owns the task now
+        └── Draining                 this process is about to end
+
+A `code` never changes its meaning. What people read stands in `messages.py`, in English and
+Chinese; an error carries the values that go into it.
+"""
+
+from typing import ClassVar
+
+from hearsight_core.messages import Language, render
+
+
+class HearSightError(Exception):
+    """An error with a stable code and a message that says what to do next.
+
+    Keyword arguments are the values that the message names; `detail` is a technical remark (such as
+    a library's own words) that goes at its end.
+    """
+
+    code: ClassVar[str] = "internal.unexpected"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, *, detail: str = "", **values: object) -> None:
+        self.detail = detail
+        self.values = values
+        super().__init__(self.text("en"))
+
+    def text(self, language: Language) -> str:
+        """The message for people, in `language`."""
+        text = render(self.code, language, **self.values)
+        return f"{text} ({self.detail})" if self.detail else text
+
+
+class RequestError(HearSightError):
+    """The request can't be taken as it is."""
+
+    code = "request.invalid"
+
+    def __init__(self, *, field: str | None = None, detail: str = "", **values: object) -> None:
+        self.field = field
+        super().__init__(detail=detail, **values)
+
+
+class InvalidRequestError(RequestError):
+    """A field is missing, unknown or of the wrong form."""
+
+    code = "request.invalid"
+
+
+class UnsupportedUrlError(RequestError):
+    """Not an http or https address."""
+
+    code = "request.unsupported_url"
+
+
+class ForbiddenAddressError(RequestError):
+    """The address lies inside a private or reserved network."""
+
+    code = "request.forbidden_address"
+
+
+class JobNotFoundError(RequestError):
+    """There is no such job."""
+
+    code = "job.not_found"
+
+
+class JobConflictError(RequestError):
+    """The job id is taken by another request."""
+
+    code = "job.conflict"
+
+
+class JobStateError(RequestError):
+    """The job's state does not allow this."""
+
+    code = "job.state"
+
+
+class UploadTooLargeError(RequestError):
+    """The upload is over the size limit."""
+
+    code = "upload.too_large"
+
+
+class UploadRefusedError(RequestError):
+    """The upload's content is no audio or video."""
+
+    code = "upload.unsupported"
+
+
+class NetworkError(HearSightError):
+    """The way to the source is broken."""
+
+
+class DnsError(NetworkError):
+    """The host's name has no address."""
+
+    code = "network.dns"
+    retryable = True
+
+
+class RefusedError(NetworkError):
+    """The host refused or cut the connection."""
+
+    code = "network.refused"
+    retryable = True
+
+
+class TimedOutError(NetworkError):
+    """The host did not answer, or the download took too long."""
+
+    code = "network.timeout"
+    retryable = True
+
+
+class TlsError(NetworkError):
+    """No trusted encrypted connection."""
+
+    code = "network.tls"
+
+
+class Http4xxError(NetworkError):
+    """The host refused the request."""
+
+    code = "network.http_4xx"
+
+
+class Http5xxError(NetworkError):
+    """The host failed."""
+
+    code = "network.http_5xx"
+    retryable = True
+
+
+class MediaError(HearSightError):
+    """The source gave nothing that can be recognised."""
+
+
+class NotFoundError(MediaError):
+    """Nothing is at this address."""
+
+    code = "media.not_found"
+
+
+class PrivateError(MediaError):
+    """The source wants a login."""
+
+    code = "media.private"
+
+
+class GeoBlockedError(MediaError):
+    """The source is closed to this country."""
+
+    code = "media.geo_blocked"
+
+
+class BotCheckError(MediaError):
+    """The source asks for a proof of being human."""
+
+    code = "media.bot_check"
+
+
+class LiveError(MediaError):
+    """The source is a live stream."""
+
+    code = "media.live"
+
+
+class UnsupportedError(MediaError):
+    """The source is no media that we can read."""
+
+    code = "media.unsupported"
+
+
+class TooLargeError(MediaError):
+    """The media is over the size limit."""
+
+    code = "media.too_large"
+
+
+class TooLongError(MediaError):
+    """The recording is over the duration limit."""
+
+    code = "media.too_long"
+
+
+class NoAudioError(MediaError):
+    """The media has no audio track."""
+
+    code = "media.no_audio"
+
+
+class CorruptError(MediaError):
+    """The media can't be decoded."""
+
+    code = "media.corrupt"
+
+
+class AsrError(HearSightError):
+    """Recognition failed."""
+
+
+class OutOfMemoryError(AsrError):
+    """The device ran out of memory."""
+
+    code = "asr.out_of_memory"
+    retryable = True
+
+
+class ModelMissingError(AsrError):
+    """The model can't be found or loaded."""
+
+    code = "asr.model_missing"
+
+
+class DeviceMissingError(AsrError):
+    """The device asked for is not there."""
+
+    code = "asr.device_missing"
+
+
+class LanguageUnsupportedError(AsrError):
+    """The model does not know the language or the task asked for."""
+
+    code = "asr.unsupported_language"
+
+
+class RecognitionError(AsrError):
+    """The engine failed."""
+
+    code = "asr.failed"
+    retryable = True
+
+
+class StorageError(HearSightError):
+    """One of our own stores failed."""
+
+
+class DatabaseError(StorageError):
+    """PostgreSQL failed."""
+
+    code = "storage.database"
+    retryable = True
+
+
+class RedisUnavailableError(StorageError):
+    """Redis failed."""
+
+    code = "storage.redis"
+    retryable = True
+
+
+class ObjectStoreError(StorageError):
+    """The object store failed."""
+
+    code = "storage.object_store"
+    retryable = True
+
+
+class DiskFullError(StorageError):
+    """No room left."""
+
+    code = "storage.disk_full"
+    retryable = True
+
+
+class WorkerLostError(HearSightError):
+    """The worker died or was cut off in the middle of the task."""
+
+    code = "worker.lost"
+    retryable = True
+
+
+class UnexpectedError(HearSightError):
+    """A fault of our own."""
+
+    code = "internal.unexpected"
+    retryable = True
+
+
+class Interruption(HearSightError):  # noqa: N818  these stop work without being a failure
+    """The work has to stop here; raised by a lease's checkpoint."""
+
+
+class Cancelled(Interruption):
+    """Someone cancelled the job."""
+
+    code = "job.cancelled"
+
+
+class LeaseLost(Interruption):
+    """Another worker owns the task now; nothing this one writes counts."""
+
+    code = "worker.lease_lost"
+
+
+class Draining(Interruption):
+    """This process is about to end; the task goes back to the queue."""
+
+    code = "worker.draining"

@@ -1,0 +1,200 @@
+"""Every sentence people read, in English and Chinese.
+
+Codes and field names stay English everywhere; only these texts follow `HEARSIGHT_LANGUAGE`. A text
+says what happened and, where something can be done, what to do next.
+"""
+
+from typing import Literal
+
+Language = Literal["en", "zh"]
+
+_TEXTS: dict[str, tuple[str, str]] = {
+    # requests
+    "request.invalid": ("The request is not valid.", "请求无效。"),
+    "request.unsupported_url": (
+        "Only http:// and https:// addresses can be fetched.",
+        "只能下载 http:// 或 https:// 地址。",
+    ),
+    "request.forbidden_address": (
+        "{host} lies inside a private or reserved network and is not fetched. If it is yours, name"
+        " it in HEARSIGHT_DOWNLOAD_ALLOW_HOSTS.",
+        "{host} 位于私有或保留网络,不予下载。如果它属于您,请将其加入 HEARSIGHT_DOWNLOAD_ALLOW_HOSTS。",
+    ),
+    "job.not_found": (
+        "There is no job {job_id}. List the jobs with GET /api/jobs.",
+        "没有编号为 {job_id} 的任务。可用 GET /api/jobs 查看任务列表。",
+    ),
+    "job.conflict": (
+        "Job {job_id} exists already with another request. Choose another job_id, or leave it out.",
+        "任务 {job_id} 已存在且请求内容不同。请更换 job_id,或不填写。",
+    ),
+    "job.state": (
+        "Job {job_id} is {status}; only a job that is {wanted} allows this.",
+        "任务 {job_id} 当前状态为 {status};此操作只适用于状态为 {wanted} 的任务。",
+    ),
+    "job.cancelled": ("The job was cancelled.", "任务已取消。"),
+    "upload.too_large": (
+        "The upload is over the limit of {limit_bytes} bytes (HEARSIGHT_MAX_UPLOAD_BYTES).",
+        "上传文件超过 {limit_bytes} 字节的上限(HEARSIGHT_MAX_UPLOAD_BYTES)。",
+    ),
+    "upload.unsupported": (
+        "This file is no audio or video that can be read. Upload a media file such as MP3, WAV,"
+        " FLAC, OGG, MP4, MKV or WebM.",
+        "该文件不是可识别的音频或视频。请上传 MP3、WAV、FLAC、OGG、MP4、MKV、WebM 等媒体文件。",
+    ),
+    # network
+    "network.dns": (
+        "The name {host} could not be resolved. Check the address and the DNS of this machine.",
+        "无法解析域名 {host}。请检查地址以及本机的 DNS 设置。",
+    ),
+    "network.refused": (
+        "{host} refused or cut the connection. Check that the site is up.",
+        "{host} 拒绝或中断了连接。请确认该网站可以访问。",
+    ),
+    "network.timeout": (
+        "{host} did not answer in time. Try again later, or raise HEARSIGHT_DOWNLOAD_TIMEOUT_S.",
+        "{host} 响应超时。请稍后重试,或调大 HEARSIGHT_DOWNLOAD_TIMEOUT_S。",
+    ),
+    "network.tls": (
+        "No trusted encrypted connection to {host}. Its certificate may be expired or self-signed.",
+        "无法与 {host} 建立可信的加密连接。证书可能已过期或为自签名。",
+    ),
+    "network.http_4xx": (
+        "{host} refused the request with HTTP {status}. Check that the address opens in a browser.",
+        "{host} 以 HTTP {status} 拒绝了请求。请确认该地址能在浏览器中打开。",
+    ),
+    "network.http_5xx": (
+        "{host} failed with HTTP {status}. Try again later.",
+        "{host} 返回 HTTP {status} 错误。请稍后重试。",
+    ),
+    # media
+    "media.not_found": (
+        "Nothing is at this address any more (HTTP {status}). Check it in a browser.",
+        "该地址已无内容(HTTP {status})。请在浏览器中确认。",
+    ),
+    "media.private": (
+        "The source wants a login. Make it public, or download it yourself and upload the file.",
+        "该内容需要登录。请将其公开,或自行下载后上传文件。",
+    ),
+    "media.geo_blocked": (
+        "The source is not available in the country of this server. Upload the file instead.",
+        "该内容在服务器所在地区不可用。请改为上传文件。",
+    ),
+    "media.bot_check": (
+        "The site asks for a proof of being human. Try again later, or upload the file.",
+        "网站要求进行人机验证。请稍后重试,或上传文件。",
+    ),
+    "media.live": (
+        "Live streams can't be transcribed. Try again when the recording is out.",
+        "无法转写直播流。请在录像发布后重试。",
+    ),
+    "media.unsupported": (
+        "The source is no audio or video that can be read. Give the address of the media itself.",
+        "该来源不是可识别的音频或视频。请提供媒体文件本身的地址。",
+    ),
+    "media.too_large": (
+        "The media is over the limit of {limit_bytes} bytes (HEARSIGHT_MAX_DOWNLOAD_BYTES).",
+        "媒体超过 {limit_bytes} 字节的上限(HEARSIGHT_MAX_DOWNLOAD_BYTES)。",
+    ),
+    "media.too_long": (
+        "The recording is over the limit of {limit_s} seconds (HEARSIGHT_MAX_DURATION_S).",
+        "录音超过 {limit_s} 秒的上限(HEARSIGHT_MAX_DURATION_S)。",
+    ),
+    "media.no_audio": (
+        "The media has no audio track, so there is nothing to transcribe.",
+        "该媒体没有音轨,无可转写内容。",
+    ),
+    "media.corrupt": (
+        "The media is damaged and can't be decoded. Download or export it again.",
+        "媒体已损坏,无法解码。请重新下载或导出。",
+    ),
+    # recognition
+    "asr.out_of_memory": (
+        "The device ran out of memory. Lower HEARSIGHT_ASR_BATCH_SIZE or use a smaller model.",
+        "设备内存不足。请调小 HEARSIGHT_ASR_BATCH_SIZE 或使用更小的模型。",
+    ),
+    "asr.model_missing": (
+        "The model {model} can't be loaded. Check HEARSIGHT_MODEL: a name known to faster-whisper"
+        " (needs the hub) or the path of a converted model.",
+        "无法加载模型 {model}。请检查 HEARSIGHT_MODEL:应为 faster-whisper 支持的名称(需联网)或已转换模型的路径。",
+    ),
+    "asr.device_missing": (
+        "HEARSIGHT_DEVICE asks for {device}, but none is here. Check the driver, or set it to cpu.",
+        "HEARSIGHT_DEVICE 要求使用 {device},但未找到该设备。请检查驱动,或将其设为 cpu。",
+    ),
+    "asr.unsupported_language": (
+        "The model {model} can't do this ({wanted}). Leave the option out, or set HEARSIGHT_MODEL to a"
+        " multilingual model such as large-v3-turbo.",
+        "模型 {model} 不支持此操作({wanted})。请去掉该选项,或将 HEARSIGHT_MODEL 设为多语言模型,如 large-v3-turbo。",
+    ),
+    "asr.failed": (
+        "Recognition failed. Retry the job; if it fails again, see the log of the ASR worker.",
+        "识别失败。请重试;如再次失败,请查看识别进程的日志。",
+    ),
+    # our own stores
+    "storage.database": (
+        "The database does not answer. Check PostgreSQL with: hearsight doctor",
+        "数据库无响应。请用 hearsight doctor 检查 PostgreSQL。",
+    ),
+    "storage.redis": (
+        "Redis does not answer. Check it with: hearsight doctor",
+        "Redis 无响应。请用 hearsight doctor 检查。",
+    ),
+    "storage.object_store": (
+        "The object store does not answer as it should. Check it with: hearsight doctor",
+        "对象存储异常。请用 hearsight doctor 检查。",
+    ),
+    "storage.disk_full": (
+        "No room is left on the disk. Free some space, then retry the job.",
+        "磁盘空间不足。请清理后重试。",
+    ),
+    "worker.lost": (
+        "The worker died or was cut off in the middle of this task.",
+        "处理该任务的进程中途退出或失联。",
+    ),
+    "worker.lease_lost": ("Another worker owns the task now.", "任务已由其他进程接管。"),
+    "worker.draining": (
+        "This worker is about to end; the task goes back to the queue.",
+        "该进程即将退出,任务将重新排队。",
+    ),
+    "internal.unexpected": (
+        "Something went wrong on our side. Retry; if it stays, report it with the request id.",
+        "系统内部错误。请重试;如仍失败,请附上请求编号反馈。",
+    ),
+    # progress
+    "progress.upload_processing": ("Receiving the upload", "正在接收上传文件"),
+    "progress.upload": ("Upload stored; waiting for a worker", "上传完成,等待处理"),
+    "progress.pending": ("Waiting for a download worker", "等待下载"),
+    "progress.download_start": ("Starting the download", "开始下载"),
+    "progress.download": ("Downloading", "正在下载"),
+    "progress.download_first_entry": (
+        "Downloading the first of {entries} entries of the playlist",
+        "正在下载播放列表(共 {entries} 项)的第一项",
+    ),
+    "progress.asr_preprocessing": ("Finding the speech", "正在检测语音"),
+    "progress.asr_recognizing": ("Recognising", "正在识别"),
+    "progress.asr_postprocessing": ("Putting the transcript together", "正在整理文字稿"),
+    "progress.completed": ("Completed", "已完成"),
+    "progress.no_speech": ("Completed: no speech was found", "已完成:未检测到语音"),
+    "progress.cancelled": ("Cancelled", "已取消"),
+    "progress.retry_at": (
+        "{error} Next try in {delay_s} s (attempt {attempt} of {attempts}).",
+        "{error} 将在 {delay_s} 秒后重试(第 {attempt} 次,共 {attempts} 次)。",
+    ),
+}
+
+
+def render(key: str, language: Language, **values: object) -> str:
+    """The text of `key` in `language`, with `values` put in.
+
+    Raises:
+        KeyError: the key or a value that the text names is missing, which a test rules out for
+            every error class.
+    """
+    english, chinese = _TEXTS[key]
+    return (chinese if language == "zh" else english).format_map(values)
+
+
+def keys() -> frozenset[str]:
+    """Every key that has a text."""
+    return frozenset(_TEXTS)

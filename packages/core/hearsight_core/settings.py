@@ -1,0 +1,198 @@
+"""Every setting of every process, read from the environment (`HEARSIGHT_...`).
+
+An entry point builds one of these once and passes it down; importing this module reads nothing.
+`docs/settings.md` is the same list for people, and a test holds the two together.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from hearsight_core.messages import Language
+
+MIB = 1024 * 1024
+
+
+def masked(url: str) -> str:
+    """The URL with its password replaced by `***`, fit for logs and screens."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+
+
+class CoreSettings(BaseSettings):
+    """What every process needs."""
+
+    model_config = SettingsConfigDict(env_prefix="HEARSIGHT_", frozen=True, extra="ignore")
+
+    database_url: str = Field(
+        "postgresql://hearsight@127.0.0.1:5432/hearsight", description="PostgreSQL, the truth."
+    )
+    database_pool_size: int = Field(10, ge=2, description="Connections a process keeps at most.")
+    broker_url: str = Field(
+        "redis://127.0.0.1:6379/0", description="Redis db that carries the Celery queues."
+    )
+    redis_url: str = Field(
+        "redis://127.0.0.1:6379/1", description="Redis db for Celery results and progress."
+    )
+    storage_url: str = Field(
+        "file:///var/lib/hearsight/media",
+        description="Where media and parts lie: file:///folder, s3://bucket/prefix, gs:// or az://.",
+    )
+    storage_endpoint: str | None = Field(
+        None, description="URL of an S3 server that is not Amazon's (MinIO, Ceph, ...)."
+    )
+    storage_region: str | None = Field(None, description="Region of the S3 bucket.")
+    storage_access_key_id: str | None = Field(
+        None, description="S3 key; unset: the usual AWS chain (environment, role)."
+    )
+    storage_secret_access_key: str | None = Field(None, description="S3 secret.")
+    language: Language = Field("en", description="Language of messages for people: en or zh.")
+    log_format: Literal["console", "json"] = Field("console", description="How logs are written.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe level written; workers take CELERY_LOG_LEVEL first."
+    )
+    lease_s: float = Field(
+        60, gt=0, description="Seconds without a heartbeat after which a task is taken back."
+    )
+    heartbeat_s: float = Field(
+        5, gt=0, description="Seconds between heartbeats; a cancel is seen as quickly."
+    )
+    max_failures: int = Field(3, ge=1, description="Tries a task has before its job fails.")
+    retry_backoff_s: float = Field(
+        5, ge=0, description="Pause before the first retry; doubles with each, with jitter."
+    )
+    retry_backoff_max_s: float = Field(300, ge=0, description="Longest pause before a retry.")
+
+
+class ApiSettings(CoreSettings):
+    """What the API needs on top."""
+
+    host: str = Field("127.0.0.1", description="Address the API listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port the API listens on.")
+    max_upload_bytes: int = Field(4096 * MIB, gt=0, description="Largest upload taken, bytes.")
+    dispatch_interval_s: float = Field(
+        1.0, gt=0, description="Seconds between two rounds of the dispatcher."
+    )
+    hint_resend_s: float = Field(
+        15, gt=0, description="Seconds after which a hint that nobody took is sent again."
+    )
+    hints_per_slot: float = Field(
+        2, ge=1, description="Hints in flight for each live worker slot, at most."
+    )
+    allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        validation_alias="HEARSIGHT_DOWNLOAD_ALLOW_HOSTS",
+        description="Hosts (name or host:port) that may be fetched though they lie inside.",
+    )
+
+    @field_validator("allow_hosts", mode="before")
+    @classmethod
+    def _split_allow_hosts(cls, value: object) -> object:
+        return _split(value)
+
+
+class WorkerSettings(CoreSettings):
+    """What both kinds of worker need on top."""
+
+    metrics_host: str = Field("127.0.0.1", description="Address of a worker's health and metrics.")
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of a worker's health and metrics; 0: any free one."
+    )
+    scratch_dir: Path | None = Field(
+        None, description="Folder for files in work; unset: the system's temporary folder."
+    )
+    worker_concurrency: int | None = Field(
+        None,
+        ge=1,
+        validation_alias="CELERY_WORKER_CONCURRENCY",
+        description="Tasks a worker does at once; unset: 2 downloads, or the ASR engine's streams.",
+    )
+    celery_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] | None = Field(
+        None, validation_alias="CELERY_LOG_LEVEL", description="Log level of a worker."
+    )
+
+    @field_validator("celery_log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+
+class DownloadSettings(WorkerSettings):
+    """What a download worker needs on top."""
+
+    allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        validation_alias="HEARSIGHT_DOWNLOAD_ALLOW_HOSTS",
+        description="Hosts (name or host:port) that may be fetched though they lie inside.",
+    )
+    max_download_bytes: int = Field(8192 * MIB, gt=0, description="Largest download, bytes.")
+    max_duration_s: float = Field(12 * 3600, gt=0, description="Longest recording, seconds.")
+    download_timeout_s: float = Field(
+        4 * 3600, gt=0, description="Longest time a download may take, seconds."
+    )
+    socket_timeout_s: float = Field(20, gt=0, description="Longest silence of a host, seconds.")
+    part_target_s: float = Field(
+        150, ge=30, description="Speech a part aims to hold, seconds; parts are cut at silences."
+    )
+    vad_threshold: float = Field(
+        0.5, gt=0, lt=1, description="Probability from which the VAD takes sound for speech."
+    )
+    decoder_memory_mib: int = Field(
+        4096, ge=512, description="Address space a decoder child may use, MiB."
+    )
+
+    @field_validator("allow_hosts", mode="before")
+    @classmethod
+    def _split_allow_hosts(cls, value: object) -> object:
+        return _split(value)
+
+
+class AsrSettings(WorkerSettings):
+    """What an ASR worker needs on top."""
+
+    model: str = Field(
+        "tiny.en",
+        description="Name known to faster-whisper, or path of a converted model. The packaged"
+        " tiny.en needs no hub.",
+    )
+    model_dir: Path | None = Field(
+        None, description="Folder for models fetched from the hub; unset: the hub's own cache."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where to recognise; cuda without one refuses to start."
+    )
+    compute_type: str = Field(
+        "auto", description="CTranslate2's compute type; auto: float16 on cuda, int8 on cpu."
+    )
+    asr_batch_size: int = Field(
+        8, ge=1, le=128, description="Chunks (up to 30 s each) recognised in one go."
+    )
+    asr_streams: int | None = Field(
+        None, ge=1, description="Batches in work at once; unset: one a core on cpu, 1 on cuda."
+    )
+    beam_size: int = Field(5, ge=1, description="Hypotheses the decoder follows.")
+
+
+class StackSettings(BaseSettings):
+    """What the command `hearsight` and the local stack need."""
+
+    model_config = SettingsConfigDict(env_prefix="HEARSIGHT_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".hearsight"), description="Folder of the local stack's state.")
+    port: int = Field(8000, ge=1, le=65535, description="Port the API listens on.")
+    url: str | None = Field(
+        None, description="Address of the API that the command speaks to; unset: the local stack's."
+    )
+
+
+def _split(value: object) -> object:
+    """`a, b` -> (`a`, `b`): how a list is written in one environment variable."""
+    if isinstance(value, str):
+        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+    return value

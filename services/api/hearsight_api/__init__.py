@@ -1,0 +1,1 @@
+"""The HearSight API: takes jobs and answers."""

@@ -1,0 +1,1 @@
+"""Recognises parts of speech."""

@@ -1,0 +1,1 @@
+"""Fetches media, finds the speech and cuts it into parts."""
