@@ -1,0 +1,112 @@
+"""What every transaction on a job shares: its lock, its change, its end.
+
+These take an open connection and are used inside this package only.
+"""
+
+from sqlalchemy import Connection, func, select, update
+
+from hearsight_core.contract import STAGE_PERCENT, TERMINAL, JobStatus, Stage
+from hearsight_core.errors import JobNotFoundError
+from hearsight_core.jobs import (
+    JOB_TRANSITIONS,
+    Job,
+    TaskState,
+    overall_percent,
+)
+from hearsight_core.messages import Language, render
+from hearsight_core.store.rows import job_of
+from hearsight_core.store.tables import jobs, tasks
+
+
+class IllegalTransitionError(Exception):
+    """A transition that the state machine does not know: a fault of the program."""
+
+
+def locked_job(connection: Connection, job_id: int) -> Job:
+    """The job, its row locked until the transaction ends.
+
+    Raises:
+        JobNotFoundError: there is none.
+    """
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).first()
+    if row is None:
+        raise JobNotFoundError(job_id=job_id)
+    return job_of(row)
+
+
+def change_job(connection: Connection, job: Job, **values: object) -> Job:
+    """Write `values` to the locked job; its version grows by one unless `values` name it."""
+    row = connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job.id)
+        .values({"version": jobs.c.version + 1, **values})
+        .returning(jobs)
+    ).one()
+    return job_of(row)
+
+
+def staged(job: Job, stage: Stage, percent: float, message: str) -> dict[str, object]:
+    """Columns that show the job in `stage`; the overall percentage never goes back."""
+    return {
+        "stage": stage,
+        "stage_percent": percent,
+        "overall_percent": max(job.overall_percent, overall_percent(stage, percent)),
+        "message": message,
+    }
+
+
+def end_job(
+    connection: Connection,
+    job: Job,
+    status: JobStatus,
+    language: Language,
+    *,
+    error_code: str | None = None,
+    error: str | None = None,
+) -> Job:
+    """End the locked job, and with it every task of it that still waits.
+
+    Raises:
+        IllegalTransitionError: the job may not go from its status to `status`.
+    """
+    if status not in JOB_TRANSITIONS[job.status]:
+        raise IllegalTransitionError(f"job {job.id}: {job.status} -> {status}")
+    connection.execute(
+        update(tasks)
+        .where(tasks.c.job_id == job.id, tasks.c.state == TaskState.WAITING)
+        .values(state=TaskState.CANCELLED, finished_at=func.now())
+    )
+    if status is JobStatus.COMPLETED:
+        key = "progress.completed" if job.speech_ms else "progress.no_speech"
+        shown = staged(job, Stage.COMPLETED, 100, render(key, language))
+    elif status is JobStatus.FAILED:
+        shown = staged(job, Stage.ERROR, STAGE_PERCENT[Stage.ERROR], error or "")
+    else:
+        # A cancelled job keeps showing how far it came.
+        shown = {"message": render("progress.cancelled", language)}
+    return change_job(
+        connection,
+        job,
+        status=status,
+        error_code=error_code,
+        error=error,
+        finished_at=func.now(),
+        **shown,
+    )
+
+
+def settle(connection: Connection, job: Job, language: Language) -> Job:
+    """End the locked job if its tasks leave nothing to be done; else leave it as it is."""
+    if job.status in TERMINAL:
+        return job
+    states = {
+        TaskState(state)
+        for state in connection.execute(
+            select(tasks.c.state).where(tasks.c.job_id == job.id).distinct()
+        ).scalars()
+    }
+    if job.cut_done and states == {TaskState.DONE}:
+        return end_job(connection, job, JobStatus.COMPLETED, language)
+    if job.cancel_requested and TaskState.RUNNING not in states:
+        return end_job(connection, job, JobStatus.CANCELLED, language)
+    return job

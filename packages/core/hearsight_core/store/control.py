@@ -1,0 +1,122 @@
+"""What people do to a job: cancel, retry, delete."""
+
+from sqlalchemy import delete, exists, func, select, update
+
+from hearsight_core.contract import STAGE_PERCENT, TERMINAL, JobStatus, Stage
+from hearsight_core.errors import JobNotFoundError, JobStateError
+from hearsight_core.jobs import Job, TaskState
+from hearsight_core.messages import Language, render
+from hearsight_core.store.changes import change_job, locked_job, settle
+from hearsight_core.store.database import Database
+from hearsight_core.store.tables import jobs, tasks
+
+
+def cancel(database: Database, job_id: int, language: Language) -> Job:
+    """Asks a job to stop; it is cancelled at once unless a worker has to let go first.
+
+    A second cancel changes nothing.
+
+    Raises:
+        JobNotFoundError: there is none, or it is being deleted.
+        JobStateError: it has completed or failed.
+    """
+    with database.begin() as connection:
+        job = locked_job(connection, job_id)
+        if job.deleted:
+            raise JobNotFoundError(job_id=job_id)
+        if job.status is JobStatus.CANCELLED or job.cancel_requested:
+            return job
+        if job.status in TERMINAL:
+            raise JobStateError(job_id=job_id, status=job.status, wanted="pending or processing")
+        connection.execute(
+            update(tasks)
+            .where(tasks.c.job_id == job_id, tasks.c.state == TaskState.WAITING)
+            .values(state=TaskState.CANCELLED, finished_at=func.now())
+        )
+        return settle(
+            connection, change_job(connection, job, cancel_requested_at=func.now()), language
+        )
+
+
+def retry(database: Database, job_id: int, language: Language) -> Job:
+    """Puts a failed or cancelled job back into the queue; what is recognised is kept.
+
+    Raises:
+        JobNotFoundError: there is none, or it is being deleted.
+        JobStateError: it has neither failed nor been cancelled.
+    """
+    with database.begin() as connection:
+        job = locked_job(connection, job_id)
+        if job.deleted:
+            raise JobNotFoundError(job_id=job_id)
+        if job.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
+            raise JobStateError(job_id=job_id, status=job.status, wanted="failed or cancelled")
+        connection.execute(
+            update(tasks)
+            .where(
+                tasks.c.job_id == job_id,
+                tasks.c.state.in_([TaskState.FAILED, TaskState.CANCELLED]),
+            )
+            .values(
+                state=TaskState.WAITING,
+                failures=0,
+                ready_at=func.now(),
+                hinted_at=None,
+                finished_at=None,
+            )
+        )
+        stage = Stage.ASR_PREPROCESSING if job.cut_done else Stage.DOWNLOAD_START
+        return change_job(
+            connection,
+            job,
+            status=JobStatus.PENDING,
+            stage=stage,
+            stage_percent=STAGE_PERCENT[stage],
+            message=render("progress.pending", language),
+            attempt=0,
+            error_code=None,
+            error=None,
+            cancel_requested_at=None,
+            finished_at=None,
+        )
+
+
+def mark_deleted(database: Database, job_id: int, language: Language) -> Job:
+    """Hides a job from everybody and stops its work; `purge` removes what is left of it.
+
+    Raises:
+        JobNotFoundError: there is none, or it is being deleted already.
+    """
+    with database.begin() as connection:
+        job = locked_job(connection, job_id)
+        if job.deleted:
+            raise JobNotFoundError(job_id=job_id)
+        values: dict[str, object] = {"deleted_at": func.now()}
+        if job.status not in TERMINAL:
+            values["cancel_requested_at"] = func.now()
+            connection.execute(
+                update(tasks)
+                .where(tasks.c.job_id == job_id, tasks.c.state == TaskState.WAITING)
+                .values(state=TaskState.CANCELLED, finished_at=func.now())
+            )
+        return settle(connection, change_job(connection, job, **values), language)
+
+
+def purgeable(database: Database, *, limit: int = 50) -> list[int]:
+    """Lists deleted jobs that no worker is busy with any more."""
+    with database.begin() as connection:
+        busy = exists().where(tasks.c.job_id == jobs.c.id, tasks.c.state == TaskState.RUNNING)
+        return list(
+            connection.execute(
+                select(jobs.c.id)
+                .where(jobs.c.deleted_at.is_not(None), ~busy)
+                .order_by(jobs.c.deleted_at)
+                .limit(limit)
+            ).scalars()
+        )
+
+
+def purge(database: Database, job_id: int) -> None:
+    """Removes a deleted job with its tasks, parts and segments; its objects must be gone before."""
+    with database.begin() as connection:
+        connection.execute(delete(jobs).where(jobs.c.id == job_id, jobs.c.deleted_at.is_not(None)))

@@ -1,0 +1,53 @@
+"""Which waiting tasks are due for a hint: the order of the queue is decided here."""
+
+from datetime import timedelta
+
+from sqlalchemy import func, or_, select, update
+
+from hearsight_core.contract import Hint, Queue
+from hearsight_core.jobs import TaskState
+from hearsight_core.store.database import Database
+from hearsight_core.store.tables import tasks
+
+
+def take_due(
+    database: Database, queue: Queue, *, in_flight_max: int, resend_s: float
+) -> list[Hint]:
+    """Marks the next waiting tasks as hinted, up to `in_flight_max` in flight, and returns them.
+
+    A hint counts as in flight until its task is claimed, or for `resend_s` seconds. Tasks that
+    another caller is marking at this moment are skipped.
+    """
+    with database.begin() as connection:
+        fresh = func.now() - timedelta(seconds=resend_s)
+        in_flight = connection.execute(
+            select(func.count())
+            .select_from(tasks)
+            .where(
+                tasks.c.queue == queue,
+                tasks.c.state == TaskState.WAITING,
+                tasks.c.hinted_at > fresh,
+            )
+        ).scalar_one()
+        if in_flight >= in_flight_max:
+            return []
+        due = (
+            select(tasks.c.id)
+            .where(
+                tasks.c.queue == queue,
+                tasks.c.state == TaskState.WAITING,
+                tasks.c.ready_at <= func.now(),
+                or_(tasks.c.hinted_at.is_(None), tasks.c.hinted_at <= fresh),
+            )
+            .order_by(tasks.c.rank_at, tasks.c.created_at, tasks.c.part_index, tasks.c.id)
+            .limit(in_flight_max - in_flight)
+            .with_for_update(skip_locked=True)
+        )
+        rows = connection.execute(
+            update(tasks)
+            .where(tasks.c.id.in_(due.scalar_subquery()))
+            .values(hinted_at=func.now())
+            .returning(tasks.c.id, tasks.c.attempt, tasks.c.rank_at, tasks.c.part_index)
+        ).all()
+        rows = sorted(rows, key=lambda row: (row.rank_at, row.part_index or 0))
+        return [Hint(task_id=row.id, attempt=row.attempt) for row in rows]

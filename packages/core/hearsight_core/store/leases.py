@@ -1,0 +1,206 @@
+"""Who works on what: claim, heartbeat, giving back, taking back.
+
+All deadlines are told by the database's clock.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Connection, delete, func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert
+
+from hearsight_core.contract import TERMINAL, Hint, JobStatus, Queue
+from hearsight_core.errors import WorkerLostError
+from hearsight_core.jobs import Job, Part, Task, TaskState
+from hearsight_core.messages import Language
+from hearsight_core.store.changes import change_job, locked_job
+from hearsight_core.store.database import Database
+from hearsight_core.store.outcomes import RetryPolicy, failed_attempt
+from hearsight_core.store.rows import job_of, part_of, task_of
+from hearsight_core.store.tables import jobs, parts, tasks, workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A task that belongs to one worker until its lease runs out."""
+
+    task: Task
+    job: Job
+    part: Part | None
+
+
+def claim(database: Database, hint: Hint, *, owner: str, lease_s: float) -> Claim | None:
+    """Gives the hinted task to `owner`; None if it does not wait any more under this attempt."""
+    with database.begin() as connection:
+        job_id = connection.execute(
+            select(tasks.c.job_id).where(tasks.c.id == hint.task_id)
+        ).scalar()
+        if job_id is None:
+            return None
+        job = locked_job(connection, job_id)
+        if job.cancel_requested or job.deleted or job.status in TERMINAL:
+            return None
+        row = connection.execute(
+            update(tasks)
+            .where(
+                tasks.c.id == hint.task_id,
+                tasks.c.state == TaskState.WAITING,
+                tasks.c.attempt == hint.attempt,
+                tasks.c.ready_at <= func.now(),
+            )
+            .values(
+                state=TaskState.RUNNING,
+                owner=owner,
+                attempt=tasks.c.attempt + 1,
+                lease_until=func.now() + timedelta(seconds=lease_s),
+                hinted_at=None,
+            )
+            .returning(tasks)
+        ).first()
+        if row is None:
+            return None
+        task = task_of(row)
+        job = change_job(
+            connection,
+            job,
+            status=JobStatus.PROCESSING,
+            started_at=func.coalesce(jobs.c.started_at, func.now()),
+            attempt=func.greatest(jobs.c.attempt, task.failures + 1),
+        )
+        return Claim(task=task, job=job, part=_part(connection, task))
+
+
+def _part(connection: Connection, task: Task) -> Part | None:
+    if task.part_index is None:
+        return None
+    return part_of(
+        connection.execute(
+            select(parts).where(
+                parts.c.job_id == task.job_id, parts.c.part_index == task.part_index
+            )
+        ).one()
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beat:
+    """What a heartbeat found: the leases that still hold, and those whose work should stop."""
+
+    held: frozenset[str]
+    stop: frozenset[str]
+
+
+def heartbeat(
+    database: Database,
+    *,
+    owner: str,
+    queue: Queue,
+    slots: int,
+    held: dict[str, int],
+    lease_s: float,
+) -> Beat:
+    """Says that `owner` lives and renews its leases (`held`: task id -> attempt).
+
+    A lease that another worker has taken over is not renewed, and is missing in the answer.
+    """
+    with database.begin() as connection:
+        connection.execute(
+            insert(workers)
+            .values(id=owner, queue=queue, slots=slots)
+            .on_conflict_do_update(
+                index_elements=[workers.c.id], set_={"seen_at": func.now(), "slots": slots}
+            )
+        )
+        if not held:
+            return Beat(held=frozenset(), stop=frozenset())
+        rows = connection.execute(
+            update(tasks)
+            .where(
+                tasks.c.state == TaskState.RUNNING,
+                tasks.c.owner == owner,
+                tuple_(tasks.c.id, tasks.c.attempt).in_(list(held.items())),
+                jobs.c.id == tasks.c.job_id,
+            )
+            .values(lease_until=func.now() + timedelta(seconds=lease_s))
+            .returning(tasks.c.id, jobs.c.status, jobs.c.cancel_requested_at)
+        ).all()
+        return Beat(
+            held=frozenset(row.id for row in rows),
+            stop=frozenset(
+                row.id
+                for row in rows
+                if row.cancel_requested_at is not None or row.status in TERMINAL
+            ),
+        )
+
+
+def live_slots(database: Database, queue: Queue, *, within_s: float) -> int:
+    """Counts the task slots of the workers of `queue` seen within the last `within_s` seconds."""
+    with database.begin() as connection:
+        slots = connection.execute(
+            select(func.sum(workers.c.slots)).where(
+                workers.c.queue == queue,
+                workers.c.seen_at > func.now() - timedelta(seconds=within_s),
+            )
+        ).scalar()
+        return int(slots or 0)
+
+
+def sign_off(database: Database, owner: str) -> None:
+    """Removes a worker that ends, so that no hints are reckoned for it."""
+    with database.begin() as connection:
+        connection.execute(delete(workers).where(workers.c.id == owner))
+
+
+def forget_workers(database: Database, *, unseen_s: float) -> int:
+    """Removes workers not seen for `unseen_s` seconds; returns how many."""
+    with database.begin() as connection:
+        return connection.execute(
+            delete(workers).where(workers.c.seen_at < func.now() - timedelta(seconds=unseen_s))
+        ).rowcount
+
+
+def take_back(
+    database: Database, policy: RetryPolicy, language: Language, *, limit: int = 100
+) -> list[Job]:
+    """Takes back tasks whose lease ran out, as a failed attempt; returns the changed jobs.
+
+    A task that somebody else is changing at this moment is left for the next round.
+    """
+    with database.begin() as connection:
+        expired = connection.execute(
+            select(tasks.c.id, tasks.c.job_id, tasks.c.attempt)
+            .where(tasks.c.state == TaskState.RUNNING, tasks.c.lease_until < func.now())
+            .order_by(tasks.c.lease_until)
+            .limit(limit)
+        ).all()
+    changed: list[Job] = []
+    for lease in expired:
+        with database.begin() as connection:
+            row = connection.execute(
+                select(jobs).where(jobs.c.id == lease.job_id).with_for_update(skip_locked=True)
+            ).first()
+            if row is None:
+                continue
+            still = connection.execute(
+                select(tasks)
+                .where(
+                    tasks.c.id == lease.id,
+                    tasks.c.attempt == lease.attempt,
+                    tasks.c.state == TaskState.RUNNING,
+                    tasks.c.lease_until < func.now(),
+                )
+                .with_for_update(skip_locked=True)
+            ).first()
+            if still is not None:
+                changed.append(
+                    failed_attempt(
+                        connection,
+                        job_of(row),
+                        task_of(still),
+                        WorkerLostError(),
+                        policy,
+                        language,
+                    )
+                )
+    return changed

@@ -1,0 +1,166 @@
+"""How an attempt at a task ends: done, given back, to be tried again, given up, or stopped.
+
+Every write carries the attempt, and refuses with LeaseLost if it is no longer the current one.
+"""
+
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Connection, func, select, update
+
+from hearsight_core.contract import TERMINAL, JobStatus
+from hearsight_core.errors import HearSightError, LeaseLost
+from hearsight_core.jobs import Job, Task, TaskState
+from hearsight_core.messages import Language, render
+from hearsight_core.store.changes import change_job, end_job, locked_job, settle
+from hearsight_core.store.database import Database
+from hearsight_core.store.tables import tasks
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """How often and when a task is tried again."""
+
+    max_failures: int
+    backoff_s: float
+    backoff_max_s: float
+
+    def delay_s(self, failures: int) -> float:
+        """Seconds to wait after the `failures`-th failure: doubling, capped, half of it jitter.
+
+        "Equal jitter" of M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+        """
+        ceiling = min(self.backoff_max_s, self.backoff_s * 2.0 ** (failures - 1))
+        return ceiling / 2 + random.uniform(0, ceiling / 2)  # noqa: S311  no secret depends on it
+
+
+def locked_attempt(connection: Connection, task: Task) -> Job:
+    """The task's job, locked, if the attempt is still the current one.
+
+    Raises:
+        LeaseLost: it is not; nothing may be written.
+    """
+    job = locked_job(connection, task.job_id)
+    current = connection.execute(
+        select(tasks.c.id).where(
+            tasks.c.id == task.id,
+            tasks.c.state == TaskState.RUNNING,
+            tasks.c.attempt == task.attempt,
+        )
+    ).first()
+    if current is None:
+        raise LeaseLost
+    return job
+
+
+def _leave_running(connection: Connection, task: Task, state: TaskState, **values: object) -> None:
+    """Move the running attempt to `state` and drop its lease; refuses another attempt's task."""
+    moved = connection.execute(
+        update(tasks)
+        .where(
+            tasks.c.id == task.id,
+            tasks.c.state == TaskState.RUNNING,
+            tasks.c.attempt == task.attempt,
+        )
+        .values(state=state, owner=None, lease_until=None, hinted_at=None, **values)
+    )
+    if moved.rowcount != 1:
+        raise LeaseLost
+
+
+def finish(database: Database, task: Task, language: Language) -> Job:
+    """Marks the task done, and completes the job if that was the last one.
+
+    Raises:
+        LeaseLost: the attempt is no longer the current one.
+    """
+    with database.begin() as connection:
+        job = locked_attempt(connection, task)
+        _leave_running(connection, task, TaskState.DONE, finished_at=func.now())
+        return settle(connection, job, language)
+
+
+def stop(database: Database, task: Task, language: Language) -> Job:
+    """Marks the task cancelled because its job is to stop, and ends the job if it was the last.
+
+    Where the job goes on after all (it was retried meanwhile), the task goes back to the queue.
+
+    Raises:
+        LeaseLost: the attempt is no longer the current one.
+    """
+    with database.begin() as connection:
+        job = locked_attempt(connection, task)
+        if not job.cancel_requested and job.status not in TERMINAL:
+            _leave_running(connection, task, TaskState.WAITING, ready_at=func.now())
+            return job
+        _leave_running(connection, task, TaskState.CANCELLED, finished_at=func.now())
+        return settle(connection, job, language)
+
+
+def give_back(database: Database, task: Task) -> Job:
+    """Puts the task back into the queue at once, not as a failure: the worker is about to end.
+
+    Raises:
+        LeaseLost: the attempt is no longer the current one.
+    """
+    with database.begin() as connection:
+        job = locked_attempt(connection, task)
+        _leave_running(connection, task, TaskState.WAITING, ready_at=func.now())
+        return job
+
+
+def fail(
+    database: Database,
+    task: Task,
+    error: HearSightError,
+    policy: RetryPolicy,
+    language: Language,
+) -> Job:
+    """Records a failed attempt: the task waits for its next try, or fails its job for good.
+
+    Raises:
+        LeaseLost: the attempt is no longer the current one.
+    """
+    with database.begin() as connection:
+        job = locked_attempt(connection, task)
+        return failed_attempt(connection, job, task, error, policy, language)
+
+
+def failed_attempt(  # noqa: PLR0917  as `fail`, plus what is open
+    connection: Connection,
+    job: Job,
+    task: Task,
+    error: HearSightError,
+    policy: RetryPolicy,
+    language: Language,
+) -> Job:
+    """As `fail`, inside a transaction that holds the job's lock."""
+    failures = task.failures + 1
+    text = error.text(language)
+    record = {"failures": failures, "error_code": error.code, "error": text}
+    if job.cancel_requested or job.status in TERMINAL:
+        _leave_running(connection, task, TaskState.CANCELLED, finished_at=func.now(), **record)
+        return settle(connection, job, language)
+    if not error.retryable or failures >= policy.max_failures:
+        _leave_running(connection, task, TaskState.FAILED, finished_at=func.now(), **record)
+        return end_job(
+            connection, job, JobStatus.FAILED, language, error_code=error.code, error=text
+        )
+    delay_s = policy.delay_s(failures)
+    _leave_running(
+        connection,
+        task,
+        TaskState.WAITING,
+        ready_at=func.now() + timedelta(seconds=delay_s),
+        **record,
+    )
+    message = render(
+        "progress.retry_at",
+        language,
+        error=text,
+        delay_s=round(delay_s),
+        attempt=failures + 1,
+        attempts=policy.max_failures,
+    )
+    return change_job(connection, job, message=message)

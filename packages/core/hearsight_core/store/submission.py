@@ -1,0 +1,147 @@
+"""Accepting jobs: the moment from which nothing may be lost."""
+
+import hashlib
+import json
+import uuid
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from hearsight_core.contract import (
+    STAGE_PERCENT,
+    TASK_QUEUE,
+    JobStatus,
+    RecognitionOptions,
+    Stage,
+    TaskKind,
+)
+from hearsight_core.errors import JobConflictError
+from hearsight_core.jobs import RANK_OFFSET, Job, Priority, TaskState, overall_percent
+from hearsight_core.messages import Language, render
+from hearsight_core.store.database import Database
+from hearsight_core.store.rows import job_of
+from hearsight_core.store.tables import job_id_sequence, jobs, tasks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upload:
+    """A file that lies in the object store already."""
+
+    key: str
+    filename: str
+    size_bytes: int
+    media_type: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """What someone asks for: a URL or an upload, and how to recognise it."""
+
+    url: str | None
+    upload: Upload | None
+    options: RecognitionOptions
+    priority: Priority
+
+    @property
+    def digest(self) -> str:
+        """Equal for equal requests, however often and by whichever way they come."""
+        request = {
+            "url": self.url,
+            "sha256": self.upload.sha256 if self.upload else None,
+            "options": self.options.model_dump(),
+            "priority": self.priority,
+        }
+        return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """The stored job, its first task, and whether this call made them."""
+
+    job: Job
+    task_id: str
+    created: bool
+
+
+def reserve_job_id(database: Database) -> int:
+    """Takes a job id from the sequence; ids that clients chose are skipped when the job is made."""
+    with database.begin() as connection:
+        return connection.execute(select(job_id_sequence.next_value())).scalar_one()
+
+
+def accept(
+    database: Database, submission: Submission, language: Language, *, job_id: int | None = None
+) -> Accepted:
+    """Stores a job and its download task; with a job id that exists, answers with that job.
+
+    Raises:
+        JobConflictError: the id belongs to another request, or to a job being deleted.
+    """
+    with database.begin() as connection:
+        job = _inserted(connection, submission, language, job_id)
+        if job is None:
+            assert job_id is not None, "only a chosen id can be taken"  # noqa: S101
+            return _existing(connection, submission, job_id)
+        task_id = str(uuid.uuid4())
+        connection.execute(
+            insert(tasks).values(
+                id=task_id,
+                job_id=job.id,
+                kind=TaskKind.DOWNLOAD,
+                queue=TASK_QUEUE[TaskKind.DOWNLOAD],
+                state=TaskState.WAITING,
+                rank_at=func.now() + RANK_OFFSET[submission.priority],
+            )
+        )
+        return Accepted(job=job, task_id=task_id, created=True)
+
+
+def _inserted(
+    connection: Connection, submission: Submission, language: Language, job_id: int | None
+) -> Job | None:
+    """The new job; None if the chosen id is taken. A drawn id that is taken is drawn again."""
+    stage = Stage.UPLOAD if submission.upload else Stage.DOWNLOAD_START
+    key = "progress.upload" if submission.upload else "progress.pending"
+    values: dict[str, object] = {
+        "status": JobStatus.PENDING,
+        "stage": stage,
+        "stage_percent": STAGE_PERCENT[stage],
+        "overall_percent": overall_percent(stage, STAGE_PERCENT[stage]),
+        "message": render(key, language),
+        "source_url": submission.url,
+        "options": submission.options.model_dump(),
+        "priority": submission.priority,
+        "request_digest": submission.digest,
+    }
+    if upload := submission.upload:
+        values |= {
+            "filename": upload.filename,
+            "media_key": upload.key,
+            "media_bytes": upload.size_bytes,
+            "media_type": upload.media_type,
+        }
+    while True:
+        drawn = job_id or connection.execute(select(job_id_sequence.next_value())).scalar_one()
+        row = connection.execute(
+            insert(jobs).values(id=drawn, **values).on_conflict_do_nothing().returning(jobs)
+        ).first()
+        if row is not None:
+            return job_of(row)
+        if job_id is not None:
+            return None
+
+
+def _existing(connection: Connection, submission: Submission, job_id: int) -> Accepted:
+    row = connection.execute(
+        select(jobs, tasks.c.id.label("task_id"))
+        .join(tasks, tasks.c.job_id == jobs.c.id)
+        .where(jobs.c.id == job_id, tasks.c.kind == TaskKind.DOWNLOAD)
+    ).first()
+    if row is None:
+        raise JobConflictError(job_id=job_id, field="job_id")
+    job = job_of(row)
+    if job.deleted or job.request_digest != submission.digest:
+        raise JobConflictError(job_id=job_id, field="job_id")
+    return Accepted(job=job, task_id=row.task_id, created=False)

@@ -1,0 +1,174 @@
+"""The tables. The migrations make them; a test holds the two together."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Enum,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Sequence,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from hearsight_core.contract import JobStatus, Queue, Stage, TaskKind
+from hearsight_core.jobs import TaskState
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+job_id_sequence = Sequence("job_id_seq", metadata=metadata)
+
+
+def _one_of(*values: str, name: str) -> Enum:
+    """A text column that takes these values only."""
+    return Enum(*map(str, values), name=name, native_enum=False, create_constraint=True, length=24)
+
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column(
+        "status", _one_of(*(s for s in JobStatus if s != "idle"), name="status"), nullable=False
+    ),
+    Column("stage", _one_of(*Stage, name="stage"), nullable=False),
+    Column("stage_percent", Float, nullable=False),
+    Column("overall_percent", Float, nullable=False, server_default=text("0")),
+    Column("message", Text, nullable=False),
+    Column("source_url", Text),
+    Column("filename", Text),
+    Column("media_key", Text),
+    Column("media_bytes", BigInteger),
+    Column("media_type", Text),
+    Column("duration_ms", BigInteger),
+    Column("options", JSONB, nullable=False),
+    Column("priority", _one_of("high", "normal", "low", name="priority"), nullable=False),
+    Column("request_digest", Text, nullable=False),
+    Column("language", Text),
+    Column("language_probability", Float),
+    Column("model", JSONB),
+    Column("speech_ms", BigInteger, nullable=False, server_default=text("0")),
+    Column("recognised_ms", BigInteger, nullable=False, server_default=text("0")),
+    Column("cut_done", Boolean, nullable=False, server_default=text("false")),
+    Column("cancel_requested_at", DateTime(timezone=True)),
+    Column("deleted_at", DateTime(timezone=True)),
+    Column("error_code", Text),
+    Column("error", Text),
+    Column("attempt", Integer, nullable=False, server_default=text("0")),
+    Column("version", BigInteger, nullable=False, server_default=text("1")),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("started_at", DateTime(timezone=True)),
+    Column("finished_at", DateTime(timezone=True)),
+    CheckConstraint("id > 0", name="id_positive"),
+    CheckConstraint(
+        "(status IN ('completed', 'failed', 'cancelled')) = (finished_at IS NOT NULL)",
+        name="finished_when_terminal",
+    ),
+    CheckConstraint("(status = 'failed') = (error_code IS NOT NULL)", name="error_when_failed"),
+    Index("ix_jobs_newest", text("created_at DESC"), text("id DESC")),
+    Index("ix_jobs_by_status", "status", text("created_at DESC"), text("id DESC")),
+    Index("ix_jobs_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    Column("job_id", ForeignKey(jobs.c.id, ondelete="CASCADE"), nullable=False),
+    Column("kind", _one_of(*TaskKind, name="kind"), nullable=False),
+    Column("queue", _one_of(*Queue, name="queue"), nullable=False),
+    Column("state", _one_of(*TaskState, name="state"), nullable=False),
+    Column("attempt", Integer, nullable=False, server_default=text("0")),
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("part_index", Integer),
+    Column("ready_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("rank_at", DateTime(timezone=True), nullable=False),
+    Column("hinted_at", DateTime(timezone=True)),
+    Column("owner", Text),
+    Column("lease_until", DateTime(timezone=True)),
+    Column("error_code", Text),
+    Column("error", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("finished_at", DateTime(timezone=True)),
+    UniqueConstraint("job_id", "kind", "part_index", postgresql_nulls_not_distinct=True),
+    CheckConstraint(
+        "(state = 'running') = (owner IS NOT NULL AND lease_until IS NOT NULL)",
+        name="leased_when_running",
+    ),
+    CheckConstraint(
+        "(kind = 'transcribe') = (part_index IS NOT NULL)", name="part_when_transcribe"
+    ),
+    Index("ix_tasks_waiting", "queue", "rank_at", "id", postgresql_where=text("state = 'waiting'")),
+    Index(
+        "ix_tasks_hinted",
+        "queue",
+        "hinted_at",
+        postgresql_where=text("state = 'waiting' AND hinted_at IS NOT NULL"),
+    ),
+    Index("ix_tasks_leases", "lease_until", postgresql_where=text("state = 'running'")),
+)
+
+parts = Table(
+    "parts",
+    metadata,
+    Column("job_id", ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("part_index", Integer, primary_key=True),
+    Column("start_ms", BigInteger, nullable=False),
+    Column("end_ms", BigInteger, nullable=False),
+    Column("speech_ms", BigInteger, nullable=False),
+    Column("object_key", Text, nullable=False),
+    Column("chunks", JSONB, nullable=False),
+    Column("chunks_done", Integer, nullable=False, server_default=text("0")),
+    CheckConstraint("start_ms >= 0 AND end_ms > start_ms", name="span"),
+    CheckConstraint(
+        "chunks_done >= 0 AND chunks_done <= jsonb_array_length(chunks)", name="chunks_done"
+    ),
+)
+
+segments = Table(
+    "segments",
+    metadata,
+    Column("job_id", ForeignKey(jobs.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("part_index", Integer, nullable=False),
+    Column("chunk_index", Integer, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("start_ms", BigInteger, nullable=False),
+    Column("end_ms", BigInteger, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("words", JSONB),
+    Column("avg_logprob", Float, nullable=False),
+    Column("no_speech_prob", Float, nullable=False),
+    Column("compression_ratio", Float, nullable=False),
+    UniqueConstraint("job_id", "part_index", "chunk_index", "position"),
+    CheckConstraint("start_ms >= 0 AND end_ms >= start_ms", name="span"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("queue", _one_of(*Queue, name="queue"), nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)

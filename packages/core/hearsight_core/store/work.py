@@ -1,0 +1,218 @@
+"""What a running attempt writes: progress, the stored media, parts, segments.
+
+Every function here refuses with LeaseLost once the attempt is no longer the current one.
+"""
+
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import insert, select, update
+
+from hearsight_core.contract import TASK_QUEUE, Segment, Stage, TaskKind
+from hearsight_core.jobs import (
+    RANK_OFFSET,
+    Job,
+    ModelUsed,
+    Part,
+    Task,
+    TaskState,
+    recognising_percent,
+)
+from hearsight_core.messages import Language, render
+from hearsight_core.store.changes import change_job, staged
+from hearsight_core.store.database import Database
+from hearsight_core.store.outcomes import locked_attempt
+from hearsight_core.store.rows import StoredSegment, part_of
+from hearsight_core.store.tables import jobs, parts, segments, tasks
+
+
+def report(database: Database, task: Task, stage: Stage, percent: float, message: str) -> Job:
+    """Shows the job in `stage` at `percent` of it."""
+    with database.begin() as connection:
+        job = locked_attempt(connection, task)
+        return change_job(connection, job, **staged(job, stage, percent, message))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Media:
+    """The original as it lies in the object store."""
+
+    key: str
+    filename: str
+    size_bytes: int
+    media_type: str | None
+
+
+def set_media(database: Database, task: Task, media: Media, language: Language) -> Job:
+    """Points the job at its stored original; its bytes are never fetched again."""
+    with database.begin() as connection:
+        job = locked_attempt(connection, task)
+        return change_job(
+            connection,
+            job,
+            media_key=media.key,
+            filename=media.filename,
+            media_bytes=media.size_bytes,
+            media_type=media.media_type,
+            **staged(job, Stage.DOWNLOAD, 100, render("progress.download", language)),
+        )
+
+
+def set_duration(database: Database, task: Task, duration_ms: int) -> Job:
+    """Notes how long the recording is, as far as its container tells."""
+    with database.begin() as connection:
+        job = locked_attempt(connection, task)
+        return change_job(connection, job, duration_ms=duration_ms)
+
+
+def last_part(database: Database, job_id: int) -> Part | None:
+    """Finds the last part that is cut so far: where a resumed cut goes on."""
+    with database.begin() as connection:
+        row = connection.execute(
+            select(parts)
+            .where(parts.c.job_id == job_id)
+            .order_by(parts.c.part_index.desc())
+            .limit(1)
+        ).first()
+        return part_of(row) if row is not None else None
+
+
+def add_part(database: Database, task: Task, part: Part, *, task_id: str) -> Job:
+    """Adds a part, whose object is stored already, and the task that transcribes it."""
+    with database.begin() as connection:
+        job = locked_attempt(connection, task)
+        connection.execute(
+            insert(parts).values(
+                job_id=job.id,
+                part_index=part.index,
+                start_ms=part.start_ms,
+                end_ms=part.end_ms,
+                speech_ms=part.speech_ms,
+                object_key=part.object_key,
+                chunks=[list(chunk) for chunk in part.chunks],
+            )
+        )
+        connection.execute(
+            insert(tasks).values(
+                id=task_id,
+                job_id=job.id,
+                kind=TaskKind.TRANSCRIBE,
+                queue=TASK_QUEUE[TaskKind.TRANSCRIBE],
+                state=TaskState.WAITING,
+                part_index=part.index,
+                # The place of the job, not of the part: an old job's last part goes before a
+                # young job's first.
+                rank_at=job.created_at + RANK_OFFSET[job.priority],
+            )
+        )
+        return change_job(connection, job, speech_ms=jobs.c.speech_ms + part.speech_ms)
+
+
+def finish_cut(database: Database, task: Task, duration_ms: int) -> Job:
+    """Declares that the last part is there and how long the recording truly is."""
+    with database.begin() as connection:
+        job = locked_attempt(connection, task)
+        return change_job(connection, job, cut_done=True, duration_ms=duration_ms)
+
+
+def set_language(
+    database: Database, task: Task, language: str, probability: float, model: ModelUsed
+) -> Job:
+    """Notes language and model; the part that says it first decides for the whole job."""
+    with database.begin() as connection:
+        job = locked_attempt(connection, task)
+        if job.language is not None:
+            return job
+        return change_job(
+            connection,
+            job,
+            language=language,
+            language_probability=probability,
+            model=asdict(model),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Appended:
+    """The changed job, the version before the change, and the segments with their numbers."""
+
+    job: Job
+    version_before: int
+    segments: tuple[StoredSegment, ...]
+
+
+def add_segments(
+    database: Database,
+    task: Task,
+    part: Part,
+    *,
+    chunk_index: int,
+    found: tuple[Segment, ...],
+    language: Language,
+) -> Appended:
+    """Stores the segments of the part's next chunk and moves its checkpoint past that chunk.
+
+    The job's row is locked, so the segments' numbers follow the order of commits: who has read up
+    to a number has missed nothing below it.
+    """
+    start_ms, end_ms = part.chunks[chunk_index]
+    with database.begin() as connection:
+        job = locked_attempt(connection, task)
+        moved = connection.execute(
+            update(parts)
+            .where(
+                parts.c.job_id == job.id,
+                parts.c.part_index == part.index,
+                parts.c.chunks_done == chunk_index,
+            )
+            .values(chunks_done=chunk_index + 1)
+        )
+        if moved.rowcount != 1:
+            raise OutOfOrderError(f"job {job.id}, part {part.index}, chunk {chunk_index}")
+        stored = tuple(
+            StoredSegment(seq=job.version + 1 + position, part_index=part.index, segment=segment)
+            for position, segment in enumerate(found)
+        )
+        if stored:
+            connection.execute(
+                insert(segments),
+                [
+                    {
+                        "job_id": job.id,
+                        "seq": item.seq,
+                        "part_index": part.index,
+                        "chunk_index": chunk_index,
+                        "position": position,
+                        **item.segment.model_dump(mode="json"),
+                    }
+                    for position, item in enumerate(stored)
+                ],
+            )
+        recognised_ms = job.recognised_ms + end_ms - start_ms
+        percent = recognising_percent(recognised_ms, max(job.speech_ms, recognised_ms))
+        # While parts are still being cut the share can fall; the percentage must not.
+        if job.stage is Stage.ASR_RECOGNIZING:
+            percent = max(percent, job.stage_percent)
+        message = render("progress.asr_recognizing", language)
+        changed = change_job(
+            connection,
+            job,
+            **staged(job, Stage.ASR_RECOGNIZING, percent, message),
+            recognised_ms=recognised_ms,
+            version=job.version + max(1, len(stored)),
+        )
+        return Appended(job=changed, version_before=job.version, segments=stored)
+
+
+class OutOfOrderError(Exception):
+    """A chunk was to be stored before its predecessor: a fault of the program."""
+
+
+def mark_recognising(database: Database, task: Task, language: Language) -> Job:
+    """Shows the job as being recognised, once its first part is claimed."""
+    with database.begin() as connection:
+        job = locked_attempt(connection, task)
+        if job.stage in {Stage.ASR_RECOGNIZING, Stage.ASR_POSTPROCESSING}:
+            return job
+        percent = recognising_percent(job.recognised_ms, job.speech_ms)
+        message = render("progress.asr_recognizing", language)
+        return change_job(connection, job, **staged(job, Stage.ASR_RECOGNIZING, percent, message))
