@@ -68,6 +68,12 @@ class CoreSettings(BaseSettings):
         5, ge=0, description="Pause before the first retry; doubles with each, with jitter."
     )
     retry_backoff_max_s: float = Field(300, ge=0, description="Longest pause before a retry.")
+    hint_resend_s: float = Field(
+        15, gt=0, description="Seconds after which a hint that nobody took is sent again."
+    )
+    hints_per_slot: float = Field(
+        2, ge=1, description="Hints in flight for each live worker slot, at most."
+    )
 
 
 class ApiSettings(CoreSettings):
@@ -78,12 +84,6 @@ class ApiSettings(CoreSettings):
     max_upload_bytes: int = Field(4096 * MIB, gt=0, description="Largest upload taken, bytes.")
     dispatch_interval_s: float = Field(
         1.0, gt=0, description="Seconds between two rounds of the dispatcher."
-    )
-    hint_resend_s: float = Field(
-        15, gt=0, description="Seconds after which a hint that nobody took is sent again."
-    )
-    hints_per_slot: float = Field(
-        2, ge=1, description="Hints in flight for each live worker slot, at most."
     )
     allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),

@@ -1,0 +1,97 @@
+"""Celery: its settings, and how a hint is sent.
+
+Messages are hints, the truth stands in PostgreSQL: so a message is acknowledged as soon as it is
+taken, nothing is prefetched, and a message that can't be sent is left to the dispatcher.
+"""
+
+import structlog
+from celery import Celery
+from kombu.entity import Queue as KombuQueue
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from hearsight_core.contract import CELERY_TASK_NAME, NEWS_TTL_S, TASK_QUEUE, Hint, Queue
+from hearsight_core.settings import CoreSettings
+from hearsight_core.store import hints, leases
+from hearsight_core.store.database import Database
+from hearsight_core.telemetry.metrics import HINTS
+
+log = structlog.get_logger(__name__)
+
+WORKER_SEEN_WITHIN_S = 30
+"""A worker that gave no sign of life for so long is not reckoned with when hints are sent."""
+
+HINTS_AT_LEAST = 4
+"""Hints in flight even if no worker is known, so that the first one finds work at once."""
+
+_TASK_NAME = {TASK_QUEUE[kind]: name for kind, name in CELERY_TASK_NAME.items()}
+
+
+def celery_app(settings: CoreSettings) -> Celery:
+    """The Celery app of this process."""
+    app = Celery("hearsight", broker=settings.broker_url, backend=settings.redis_url)
+    timeouts = {"socket_timeout": 5.0, "socket_connect_timeout": 3.0}
+    app.conf.update(
+        task_queues=[KombuQueue(queue) for queue in Queue],  # type: ignore[no-untyped-call]
+        task_routes={_TASK_NAME[queue]: {"queue": queue.value} for queue in Queue},
+        task_create_missing_queues=False,
+        task_acks_late=False,
+        task_serializer="json",
+        accept_content=["json"],
+        result_expires=NEWS_TTL_S,
+        result_backend_transport_options={
+            **timeouts,
+            "retry_policy": {"max_retries": 2, "interval_start": 0, "interval_step": 0.2},
+        },
+        broker_transport_options=timeouts,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+    )
+    return app
+
+
+class HintSender:
+    """Sends hints for the tasks that are next, as many as the live workers can take."""
+
+    def __init__(self, app: Celery, database: Database, settings: CoreSettings) -> None:
+        self._app = app
+        self._database = database
+        self._per_slot = settings.hints_per_slot
+        self._resend_s = settings.hint_resend_s
+
+    def top_up(self, queue: Queue) -> int:
+        """Sends what is due on `queue`; returns how many hints went out.
+
+        Raises:
+            DatabaseError: PostgreSQL can't be asked; the dispatcher tries again.
+        """
+        slots = leases.live_slots(self._database, queue, within_s=WORKER_SEEN_WITHIN_S)
+        due = hints.take_due(
+            self._database,
+            queue,
+            in_flight_max=max(HINTS_AT_LEAST, round(self._per_slot * slots)),
+            resend_s=self._resend_s,
+        )
+        return sum(self._send(queue, hint) for hint in due)
+
+    def _send(self, queue: Queue, hint: Hint) -> bool:
+        try:
+            self._app.send_task(
+                _TASK_NAME[queue],
+                kwargs=hint.model_dump(),
+                queue=queue.value,
+                task_id=hint.task_id,
+                retry=False,
+            )
+        except (OperationalError, RedisError) as error:
+            # Not lost: the task waits in PostgreSQL, and is hinted again after hint_resend_s.
+            HINTS.labels(queue=queue, fate="lost").inc()
+            log.warning("a hint was not sent", task_id=hint.task_id, error=str(error))
+            return False
+        HINTS.labels(queue=queue, fate="sent").inc()
+        return True

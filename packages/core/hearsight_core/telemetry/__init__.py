@@ -1,0 +1,1 @@
+"""What the system tells of itself: every metric, log field and probe stands here."""
