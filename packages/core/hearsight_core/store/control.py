@@ -102,18 +102,17 @@ def mark_deleted(database: Database, job_id: int, language: Language) -> Job:
         return settle(connection, change_job(connection, job, **values), language)
 
 
-def purgeable(database: Database, *, limit: int = 50) -> list[int]:
-    """Lists deleted jobs that no worker is busy with any more."""
+def purgeable(database: Database, *, limit: int = 50) -> list[tuple[int, str | None]]:
+    """Lists deleted jobs that no worker is busy with any more: (job id, key of the media)."""
     with database.begin() as connection:
         busy = exists().where(tasks.c.job_id == jobs.c.id, tasks.c.state == TaskState.RUNNING)
-        return list(
-            connection.execute(
-                select(jobs.c.id)
-                .where(jobs.c.deleted_at.is_not(None), ~busy)
-                .order_by(jobs.c.deleted_at)
-                .limit(limit)
-            ).scalars()
+        rows = connection.execute(
+            select(jobs.c.id, jobs.c.media_key)
+            .where(jobs.c.deleted_at.is_not(None), ~busy)
+            .order_by(jobs.c.deleted_at)
+            .limit(limit)
         )
+        return [(row.id, row.media_key) for row in rows]
 
 
 def purge(database: Database, job_id: int) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import insert, select, update
 
-from hearsight_core.contract import TASK_QUEUE, Segment, Stage, TaskKind
+from hearsight_core.contract import STAGE_PERCENT, TASK_QUEUE, Segment, Stage, TaskKind
 from hearsight_core.jobs import (
     RANK_OFFSET,
     Job,
@@ -216,3 +216,19 @@ def mark_recognising(database: Database, task: Task, language: Language) -> Job:
         percent = recognising_percent(job.recognised_ms, job.speech_ms)
         message = render("progress.asr_recognizing", language)
         return change_job(connection, job, **staged(job, Stage.ASR_RECOGNIZING, percent, message))
+
+
+def mark_postprocessing(database: Database, task: Task, language: Language) -> Job | None:
+    """Shows the job as being put together if this task is its last; else changes nothing."""
+    with database.begin() as connection:
+        job = locked_attempt(connection, task)
+        others = connection.execute(
+            select(tasks.c.id)
+            .where(tasks.c.job_id == job.id, tasks.c.id != task.id, tasks.c.state != TaskState.DONE)
+            .limit(1)
+        ).first()
+        if others is not None or not job.cut_done:
+            return None
+        stage = Stage.ASR_POSTPROCESSING
+        message = render("progress.asr_postprocessing", language)
+        return change_job(connection, job, **staged(job, stage, STAGE_PERCENT[stage], message))

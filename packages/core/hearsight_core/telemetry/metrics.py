@@ -5,8 +5,9 @@ from prometheus_client import Counter, Gauge, Histogram
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 
 JOBS_ACCEPTED = Counter("hearsight_jobs_accepted_total", "Jobs accepted", ["source"])
-JOBS_ENDED = Counter("hearsight_jobs_ended_total", "Jobs that ended, by status", ["status"])
-JOBS = Gauge("hearsight_jobs", "Jobs stored, by status", ["status"])
+JOBS = Gauge(
+    "hearsight_jobs", "Jobs stored, by status; told by the dispatcher that leads", ["status"]
+)
 ATTEMPTS = Counter(
     "hearsight_task_attempts_total",
     "Attempts at tasks, by queue and outcome (done, given_back, lost, stopped or an error code)",

@@ -1,0 +1,124 @@
+"""Repairs what crashes leave behind, once for the whole deployment.
+
+Runs in every API process; an advisory lock lets one of them do the work. Each round it takes back
+leases that ran out, sends the hints that are due, and removes what deleted jobs left.
+"""
+
+import threading
+import time
+
+import structlog
+
+from hearsight_core.broker import HintSender
+from hearsight_core.contract import JobStatus, Queue
+from hearsight_core.errors import HearSightError, ObjectStoreError
+from hearsight_core.jobs import progress_of
+from hearsight_core.messages import Language
+from hearsight_core.progress import News
+from hearsight_core.storage import ObjectStorage, job_prefix
+from hearsight_core.store import control, leases, listing
+from hearsight_core.store.database import Database
+from hearsight_core.store.leadership import leading
+from hearsight_core.store.outcomes import RetryPolicy
+from hearsight_core.telemetry.metrics import JOBS, LEASES_TAKEN_BACK
+
+log = structlog.get_logger(__name__)
+
+WORKER_FORGOTTEN_S = 600
+"""A worker that gave no sign of life for so long is struck from the list."""
+
+TERM_S = 30.0
+"""How long one process leads before it lets go of its transaction and takes the lock anew, so that
+no transaction stays open for hours (open transactions keep VACUUM from its work)."""
+
+
+class Dispatcher:
+    """The rounds, and the thread they run in."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        hints: HintSender,
+        news: News,
+        storage: ObjectStorage,
+        policy: RetryPolicy,
+        language: Language,
+        interval_s: float,
+    ) -> None:
+        self._database = database
+        self._hints = hints
+        self._news = news
+        self._storage = storage
+        self._policy = policy
+        self._language: Language = language
+        self._interval_s = interval_s
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End after the round in work."""
+        self._ended.set()
+        self._thread.join()
+
+    def alive(self) -> bool:
+        """Tells whether the thread runs."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._interval_s):
+            try:
+                self._lead()
+            except HearSightError as error:
+                log.warning("the dispatcher's round was cut short", error=str(error))
+            except Exception:
+                # The loop must outlive whatever one round met; it is told, and tried again.
+                log.exception("the dispatcher met something nobody foresaw")
+
+    def _lead(self) -> None:
+        until = time.monotonic() + TERM_S
+        with leading(self._database) as leadership:
+            if leadership is not None:
+                self._take_stock()
+            while leadership is not None:
+                leadership.confirm()
+                self.round()
+                if time.monotonic() > until or self._ended.wait(self._interval_s):
+                    return
+
+    def round(self) -> None:
+        """One round.
+
+        Raises:
+            DatabaseError: PostgreSQL is away; the next round tries again.
+        """
+        for job in leases.take_back(self._database, self._policy, self._language):
+            LEASES_TAKEN_BACK.inc()
+            log.warning("a lease ran out", job_id=job.id, status=job.status)
+            self._news.publish(progress_of(job))
+        for queue in Queue:
+            self._hints.top_up(queue)
+        self.remove_deleted()
+
+    def _take_stock(self) -> None:
+        leases.forget_workers(self._database, unseen_s=WORKER_FORGOTTEN_S)
+        counts = listing.count_by_status(self._database)
+        for status in set(JobStatus) - {JobStatus.IDLE}:
+            JOBS.labels(status=status).set(counts.get(status, 0))
+
+    def remove_deleted(self) -> None:
+        """Removes the objects, then the rows, of deleted jobs that nobody works on any more."""
+        for job_id, media_key in control.purgeable(self._database):
+            try:
+                if media_key is not None:
+                    self._storage.delete(media_key)
+                self._storage.delete_prefix(job_prefix(job_id))
+            except ObjectStoreError as error:
+                log.warning("a deleted job's objects stay for now", job_id=job_id, error=str(error))
+                continue
+            control.purge(self._database, job_id)
+            self._news.forget(job_id)

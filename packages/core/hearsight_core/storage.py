@@ -1,0 +1,195 @@
+"""Media and parts as objects, on whatever obstore speaks to: a folder, S3, GCS, Azure.
+
+Keys: `uploads/{uuid}` for what people send, `jobs/{job_id}/...` for what workers make. Worker keys
+carry task and attempt, so that two attempts never write the same object.
+"""
+
+import errno
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import ObjectStore, from_url
+
+from hearsight_core.errors import DiskFullError, ObjectStoreError
+from hearsight_core.settings import CoreSettings
+
+BLOCK_BYTES = 4 * 1024 * 1024
+"""How much of an object is held in memory at a time; S3 asks for 5 MiB a part at least."""
+PART_BYTES = 8 * 1024 * 1024
+
+CLIENT_OPTIONS = {"timeout": "60s", "connect_timeout": "5s"}
+
+
+def upload_prefix() -> str:
+    """Where uploads lie."""
+    return "uploads/"
+
+
+def job_prefix(job_id: int) -> str:
+    """Where everything lies that workers made for a job."""
+    return f"jobs/{job_id}/"
+
+
+@contextmanager
+def _failures(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (BaseError, OSError) as error:
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        if full or "No space left on device" in str(error):
+            raise DiskFullError(detail=what) from error
+        if isinstance(error, FileNotFoundError):
+            raise ObjectMissingError(detail=what) from error
+        raise ObjectStoreError(
+            detail=f"{what}: {str(error).strip().partition(chr(10))[0]}"
+        ) from error
+
+
+class ObjectMissingError(ObjectStoreError):
+    """The object is not there (any more)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stat:
+    """What the store knows of an object."""
+
+    key: str
+    size_bytes: int
+    age_s: float
+
+
+class ObjectStorage:
+    """The object store of this deployment."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    @classmethod
+    def from_settings(cls, settings: CoreSettings) -> "ObjectStorage":
+        """Opens the store that `HEARSIGHT_STORAGE_URL` names; a folder is made if it is missing.
+
+        Raises:
+            ObjectStoreError: the URL or the credentials are of no use.
+        """
+        url = settings.storage_url
+        with _failures(url):
+            if urlsplit(url).scheme == "file":
+                Path(unquote(urlsplit(url).path)).mkdir(parents=True, exist_ok=True)
+                return cls(from_url(url))
+            config: dict[str, object] = {
+                "endpoint": settings.storage_endpoint,
+                "region": settings.storage_region,
+                "access_key_id": settings.storage_access_key_id,
+                "secret_access_key": settings.storage_secret_access_key,
+            }
+            given = {name: value for name, value in config.items() if value is not None}
+            options: dict[str, object] = dict(CLIENT_OPTIONS)
+            if (settings.storage_endpoint or "").startswith("http://"):
+                options["allow_http"] = True
+            return cls(from_url(url, config=given or None, client_options=options))  # type: ignore[call-overload]  # the options depend on the scheme
+
+    def put_bytes(self, key: str, content: bytes) -> None:
+        """Stores `content` under `key`, whole or not at all."""
+        with _failures(f"put {key}"):
+            obstore.put(self._store, key, content)
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Stores a file under `key`, whole or not at all, a block in memory at a time."""
+        with _failures(f"put {key}"):
+            obstore.put(self._store, key, path, chunk_size=PART_BYTES, max_concurrency=2)
+
+    def get_bytes(self, key: str) -> bytes:
+        """Reads a whole object; meant for parts, which are a few megabytes."""
+        with _failures(f"get {key}"):
+            return bytes(obstore.get(self._store, key).bytes())
+
+    def get_file(self, key: str, path: Path) -> Iterator[int]:
+        """Copies an object to `path`, yielding the number of bytes written so far."""
+        written = 0
+        with _failures(f"get {key}"), path.open("wb") as file:
+            for block in obstore.get(self._store, key).stream(min_chunk_size=BLOCK_BYTES):
+                written += file.write(bytes(block))
+                yield written
+
+    def size(self, key: str) -> int:
+        """Tells an object's size in bytes."""
+        with _failures(f"head {key}"):
+            return int(obstore.head(self._store, key)["size"])
+
+    async def read_range(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
+        """Yields the bytes from `start` up to, not including, `end`."""
+        with _failures(f"get {key}"):
+            found = await obstore.get_async(self._store, key, options={"range": (start, end)})
+            async for block in found.stream(min_chunk_size=BLOCK_BYTES):
+                yield bytes(block)
+
+    def writer(self, key: str) -> "ObjectWriter":
+        """Opens `key` for writing from an event loop; it appears when the writer is left well."""
+        return ObjectWriter(self._store, key)
+
+    def list(self, prefix: str) -> Iterator[Stat]:
+        """Lists the objects under `prefix`."""
+        with _failures(f"list {prefix}"):
+            for page in obstore.list(self._store, prefix=prefix):
+                for found in page:
+                    modified = found["last_modified"]
+                    age = modified.now(modified.tzinfo) - modified
+                    yield Stat(
+                        key=found["path"], size_bytes=found["size"], age_s=age.total_seconds()
+                    )
+
+    def delete(self, key: str) -> None:
+        """Removes an object; one that is not there is no error."""
+        with _failures(f"delete {key}"):
+            try:
+                obstore.delete(self._store, key)
+            except FileNotFoundError:
+                return
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Removes every object under `prefix`; returns how many there were."""
+        keys = [found.key for found in self.list(prefix)]
+        for key in keys:
+            self.delete(key)
+        return len(keys)
+
+
+class ObjectWriter:
+    """An object in the making: `async with storage.writer(key) as writer: await writer.write(...)`.
+
+    Nothing appears under the key unless the block ends without an exception.
+    """
+
+    def __init__(self, store: ObjectStore, key: str) -> None:
+        self._store = store
+        self._key = key
+        self._writer = obstore.open_writer_async(
+            store, key, buffer_size=PART_BYTES, max_concurrency=2
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._writer.__aenter__()
+        return self
+
+    async def write(self, content: bytes) -> None:
+        """Adds `content`; waits while the store is slower than the sender."""
+        with _failures(f"put {self._key}"):
+            await self._writer.write(content)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            return
+        with _failures(f"put {self._key}"):
+            await self._writer.close()

@@ -1,0 +1,134 @@
+"""A worker as a process: what both kinds do from start to end around their own work."""
+
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from celery import Celery, signals
+from celery.exceptions import Ignore
+
+from hearsight_core.broker import HintSender, celery_app
+from hearsight_core.contract import CELERY_TASK_NAME, TASK_QUEUE, Hint, TaskKind
+from hearsight_core.errors import DatabaseError
+from hearsight_core.progress import News
+from hearsight_core.settings import WorkerSettings, masked
+from hearsight_core.storage import ObjectStorage
+from hearsight_core.store.database import Database
+from hearsight_core.telemetry import logs
+from hearsight_core.telemetry.probes import ProbeServer
+from hearsight_core.worker import Lease, Worker
+
+log = structlog.get_logger(__name__)
+
+EXTRA_CONNECTIONS = 2
+"""Database connections on top of one for each task: the heartbeat's, and one for a top-up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a task's work may use."""
+
+    worker: Worker
+    storage: ObjectStorage
+
+
+Work = Callable[[Lease, Context], None]
+
+
+def configure_logs(settings: WorkerSettings) -> None:
+    """Logs as the settings say; `CELERY_LOG_LEVEL` comes before `HEARSIGHT_LOG_LEVEL`."""
+    logs.configure(
+        log_format=settings.log_format,
+        level=settings.celery_log_level or settings.log_level,
+        colors=sys.stdout.isatty(),
+    )
+
+
+def serve(kind: TaskKind, settings: WorkerSettings, *, slots: int, work: Work) -> int:
+    """Runs a worker until it is told to end; returns the process's exit code.
+
+    SIGTERM drains: no more tasks are taken, and those in work go back to the queue at their next
+    checkpoint.
+    """
+    queue = TASK_QUEUE[kind]
+    app = celery_app(settings)
+    database = Database(
+        settings.database_url,
+        pool_size=max(settings.database_pool_size, slots + EXTRA_CONNECTIONS),
+        application=f"hearsight-{queue}",
+    )
+    news = News(settings.redis_url)
+    worker = Worker(
+        queue=queue,
+        slots=slots,
+        settings=settings,
+        database=database,
+        news=news,
+        hints=HintSender(app, database, settings),
+    )
+    context = Context(worker=worker, storage=ObjectStorage.from_settings(settings))
+    _register(app, kind, context, work)
+    log.info(
+        "starting",
+        database=masked(settings.database_url),
+        broker=masked(settings.broker_url),
+        redis=masked(settings.redis_url),
+        storage=masked(settings.storage_url),
+    )
+    try:
+        worker.start()
+    except DatabaseError as error:
+        log.error(
+            "the worker can't start", database=masked(settings.database_url), error=str(error)
+        )  # noqa: TRY400  the message says it all
+        return 1
+    probes = ProbeServer(
+        settings.metrics_host, settings.metrics_port, healthy=worker.healthy, ready=worker.ready
+    )
+    log.info("health and metrics", address=f"http://{settings.metrics_host}:{probes.port}")
+    try:
+        return _consume(app, worker)
+    finally:
+        probes.close()
+        worker.close()
+        news.close()
+        database.close()
+
+
+def _register(app: Celery, kind: TaskKind, context: Context, work: Work) -> None:
+    @app.task(name=CELERY_TASK_NAME[kind])  # type: ignore[untyped-decorator]  # Celery ships no types
+    def handle(task_id: str, attempt: int) -> dict[str, object]:
+        outcome = context.worker.run(
+            Hint(task_id=task_id, attempt=attempt), lambda lease: work(lease, context)
+        )
+        if outcome is None:
+            # A stale hint must not overwrite the result of the attempt that counts.
+            raise Ignore
+        return outcome
+
+
+def _consume(app: Celery, worker: Worker) -> int:
+    def keep_our_logs(**_: object) -> None:
+        """A receiver is enough for Celery to leave logging alone."""
+
+    def drain(**_: object) -> None:
+        log.info("draining: tasks in work go back to the queue at their next checkpoint")
+        worker.drain()
+
+    signals.setup_logging.connect(keep_our_logs, weak=False)
+    signals.worker_shutting_down.connect(drain, weak=False)
+    consumer = app.Worker(
+        pool="threads",
+        concurrency=worker.slots,
+        queues=[worker.queue.value],
+        hostname=f"{worker.queue}@{worker.id}",
+        loglevel=logging.getLevelName(logging.getLogger().level),
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+    )
+    consumer.start()
+    return int(consumer.exitcode or 0)
