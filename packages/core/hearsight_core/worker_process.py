@@ -80,9 +80,7 @@ def serve(kind: TaskKind, settings: WorkerSettings, *, slots: int, work: Work) -
     try:
         worker.start()
     except DatabaseError as error:
-        log.error(
-            "the worker can't start", database=masked(settings.database_url), error=str(error)
-        )  # noqa: TRY400  the message says it all
+        log.critical("the worker can't start", error=str(error))
         return 1
     probes = ProbeServer(
         settings.metrics_host, settings.metrics_port, healthy=worker.healthy, ready=worker.ready
