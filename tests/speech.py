@@ -74,10 +74,15 @@ def _samples(language: str) -> tuple[Sample, ...]:
 
 
 def _read(path: Path) -> Sample:
-    audio, rate = soundfile.read(path, dtype="int16")
-    if rate != SAMPLE_RATE or audio.ndim != 1:
+    # Read as floats: libsndfile does not scale float files when it is asked for integers.
+    loudness, rate = soundfile.read(path, dtype="float32")
+    if rate != SAMPLE_RATE or loudness.ndim != 1:
         raise ValueError(f"{path} is not mono at {SAMPLE_RATE} Hz")
-    return Sample(path=path, text=path.with_suffix(".txt").read_text("utf-8").strip(), audio=audio)
+    return Sample(
+        path=path,
+        text=path.with_suffix(".txt").read_text("utf-8").strip(),
+        audio=np.clip(np.round(loudness * 32768), -32768, 32767).astype(np.int16),
+    )
 
 
 def samples(language: str = "en") -> list[Sample]:
