@@ -9,6 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+SpeechTask = Literal["transcribe", "translate"]
+"""Write down what is said, or turn it into English."""
+
 JobId = Annotated[int, Field(ge=1, le=2**63 - 1)]
 """A job's number; the client may choose it."""
 
@@ -111,7 +114,7 @@ class RecognitionOptions(Frozen):
 
     language: str | None = None
     """ISO 639-1 code as Whisper knows it, such as `en`; None: detect it."""
-    task: Literal["transcribe", "translate"] = "transcribe"
+    task: SpeechTask = "transcribe"
     word_timestamps: bool = False
     initial_prompt: str | None = None
     hotwords: str | None = None

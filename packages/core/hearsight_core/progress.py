@@ -88,7 +88,7 @@ class News:
         """Replaces the snapshot and tells the watchers; lost without harm if Redis is away."""
         event = Event(
             progress=progress,
-            segments_after=progress.version if segments_after is None else segments_after,
+            segments_after=progress.version - 1 if segments_after is None else segments_after,
             segments=[SegmentEvent.of(stored) for stored in segments],
         )
         try:

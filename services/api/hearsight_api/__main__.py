@@ -1,0 +1,47 @@
+"""`python -m hearsight_api`: the API as a process."""
+
+import sys
+
+import structlog
+import uvicorn
+
+from hearsight_api.app import create_app
+from hearsight_core.settings import ApiSettings, masked
+from hearsight_core.telemetry import logs
+
+log = structlog.get_logger(__name__)
+
+GRACE_S = 10
+"""How long open requests, event streams among them, may go on after SIGTERM."""
+
+
+def main() -> int:
+    """Serves until told to end; returns the exit code."""
+    settings = ApiSettings()
+    logs.configure(
+        log_format=settings.log_format, level=settings.log_level, colors=sys.stdout.isatty()
+    )
+    log.info(
+        "starting",
+        address=f"http://{settings.host}:{settings.port}",
+        database=masked(settings.database_url),
+        broker=masked(settings.broker_url),
+        redis=masked(settings.redis_url),
+        storage=masked(settings.storage_url),
+    )
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=GRACE_S,
+        )
+    )
+    server.run()
+    return 0 if server.started else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""The application: routes, errors, and what lives as long as it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI
+
+from hearsight_api import problems
+from hearsight_api.problems import FieldProblem, Problem
+from hearsight_api.requests_log import RequestLog
+from hearsight_api.routes import jobs, media, probes, progress, transcripts, uploads
+from hearsight_api.services import Services
+from hearsight_core import __version__
+from hearsight_core.settings import ApiSettings
+
+_DESCRIPTION = """
+Give it the address of a video or a recording, or the file itself; get back a timed transcript, with
+live progress all the way.
+
+Errors are problem documents (RFC 9457) with a stable `code`, a `detail` for people and the
+`request_id` that stands in the logs.
+"""
+
+
+def create_app(settings: ApiSettings) -> FastAPI:
+    """The API as the settings want it; stores are opened when it starts, not before."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        services = Services.build(settings)
+        app.state.services = services
+        services.dispatcher.start()
+        feeding = asyncio.create_task(services.watchers.run(), name="watchers")
+        yield
+        feeding.cancel()
+        with suppress(asyncio.CancelledError):
+            await feeding
+        await asyncio.to_thread(services.close)
+
+    app = FastAPI(
+        title="HearSight",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        separate_input_output_schemas=False,
+    )
+    for module in (jobs, uploads, progress, transcripts, media, probes):
+        app.include_router(module.router)
+    problems.install(app, settings.language)
+    app.add_middleware(RequestLog)
+    _describe_problems(app)
+    return app
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Replace FastAPI's own error schema in the OpenAPI document with ours."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, object]:
+        if app.openapi_schema is None:
+            document = plain()
+            schemas = document["components"]["schemas"]
+            schemas.pop("HTTPValidationError", None)
+            schemas.pop("ValidationError", None)
+            for model in (Problem, FieldProblem):
+                schemas[model.__name__] = model.model_json_schema(
+                    ref_template="#/components/schemas/{model}"
+                )
+                schemas[model.__name__].pop("$defs", None)
+        return app.openapi_schema or document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI documents this way to extend it

@@ -1,0 +1,78 @@
+"""A transcript as text: srt, vtt, txt, tsv. Pure: segments in, text out.
+
+Recognised text is data, not markup: whatever could be taken for a cue, a tag or a column is made
+harmless here.
+"""
+
+import unicodedata
+from collections.abc import Callable, Iterable
+from html import escape
+
+from hearsight_core.contract import Segment
+
+MS_PER_HOUR = 3_600_000
+
+_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Unicode's explicit direction marks: they can make a line read as something it is not."""
+
+
+_NO_TAGS = str.maketrans("<>", "\u2039\u203a")
+"""Players read tags in SubRip, which knows no escape: angle brackets become angle quotes."""
+
+
+def clock(ms: int, decimal: str) -> str:
+    """Milliseconds as `HH:MM:SS` with three decimals behind `decimal`; hours grow beyond 99."""
+    hours, rest = divmod(ms, MS_PER_HOUR)
+    minutes, rest = divmod(rest, 60_000)
+    seconds, millis = divmod(rest, 1000)
+    return f"{hours:02}:{minutes:02}:{seconds:02}{decimal}{millis:03}"
+
+
+def plain(text: str) -> str:
+    """The text on one line, without control characters and direction overrides."""
+    spaced = (" " if c.isspace() else c for c in text)
+    kept = (c for c in spaced if unicodedata.category(c) != "Cc" and c not in _DIRECTION)
+    return " ".join("".join(kept).split())
+
+
+def srt(segments: Iterable[Segment], *, partial: bool) -> str:
+    """SubRip. It knows no comments, so `partial` shows in the HTTP header alone."""
+    del partial
+    return "".join(
+        f"{number}\n{clock(s.start_ms, ',')} --> {clock(s.end_ms, ',')}\n"
+        f"{plain(s.text).translate(_NO_TAGS)}\n\n"
+        for number, s in enumerate(segments, start=1)
+    )
+
+
+def vtt(segments: Iterable[Segment], *, partial: bool) -> str:
+    """WebVTT (W3C), text escaped as its cue text wants it."""
+    note = "NOTE partial: recognition goes on\n\n" if partial else ""
+    cues = (
+        f"{clock(s.start_ms, '.')} --> {clock(s.end_ms, '.')}\n"
+        f"{escape(plain(s.text), quote=False)}\n\n"
+        for s in segments
+    )
+    return "WEBVTT\n\n" + note + "".join(cues)
+
+
+def txt(segments: Iterable[Segment], *, partial: bool) -> str:
+    """One segment a line."""
+    del partial
+    return "".join(f"{plain(s.text)}\n" for s in segments)
+
+
+def tsv(segments: Iterable[Segment], *, partial: bool) -> str:
+    """Tab-separated `start end text`, times in milliseconds, as Whisper's own writer has it."""
+    del partial
+    lines = (f"{s.start_ms}\t{s.end_ms}\t{plain(s.text)}\n" for s in segments)
+    return "start\tend\ttext\n" + "".join(lines)
+
+
+WRITERS: dict[str, tuple[Callable[..., str], str]] = {
+    "srt": (srt, "application/x-subrip"),
+    "vtt": (vtt, "text/vtt"),
+    "txt": (txt, "text/plain"),
+    "tsv": (tsv, "text/tab-separated-values"),
+}
+"""Format -> (writer, media type)."""

@@ -1,0 +1,156 @@
+"""Errors as RFC 9457 problem documents; the only place that knows HTTP statuses."""
+
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from hearsight_core.errors import (
+    DiskFullError,
+    ForbiddenAddressError,
+    HearSightError,
+    InvalidRequestError,
+    JobConflictError,
+    JobNotFoundError,
+    JobStateError,
+    RequestError,
+    StorageError,
+    UnexpectedError,
+    UnsupportedUrlError,
+    UploadRefusedError,
+    UploadTooLargeError,
+)
+from hearsight_core.messages import Language
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+
+STATUS: dict[type[HearSightError], HTTPStatus] = {
+    InvalidRequestError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    UnsupportedUrlError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ForbiddenAddressError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    JobNotFoundError: HTTPStatus.NOT_FOUND,
+    JobConflictError: HTTPStatus.CONFLICT,
+    JobStateError: HTTPStatus.CONFLICT,
+    UploadTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    UploadRefusedError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    RequestError: HTTPStatus.BAD_REQUEST,
+    DiskFullError: HTTPStatus.INSUFFICIENT_STORAGE,
+    StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
+    HearSightError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+RETRY_AFTER_S = 5
+"""What a client is told to wait when one of our stores is away."""
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one field."""
+
+    field: str = Field(examples=["url"])
+    detail: str = Field(examples=["Field required"])
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 lays it out, with HearSight's code and the request's id."""
+
+    type: str = Field(examples=["urn:hearsight:error:job.not_found"])
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    code: str = Field(examples=["job.not_found"], description="Stable; see docs/errors.md.")
+    detail: str = Field(examples=["There is no job 7. List the jobs with GET /api/jobs."])
+    request_id: str = Field(examples=["6f0c2f0e6c5f4c6d8a53e1d7d3c0a1b2"])
+    errors: list[FieldProblem] | None = None
+
+
+def status_of(error: HearSightError) -> HTTPStatus:
+    """The HTTP status of an error: that of its nearest ancestor in the table."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:  # Any: FastAPI's type
+    """The `responses` of a route that can fail with `statuses`."""
+    every = {*statuses, HTTPStatus.SERVICE_UNAVAILABLE}
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status.value: {
+            "description": status.phrase,
+            "content": {MEDIA_TYPE: {"schema": schema}},
+        }
+        for status in sorted(every)
+    }
+
+
+def _answer(
+    request: Request,
+    status: HTTPStatus,
+    code: str,
+    detail: str,
+    errors: list[FieldProblem] | None = None,
+) -> JSONResponse:
+    problem = Problem(
+        type=f"urn:hearsight:error:{code}",
+        title=status.phrase,
+        status=status,
+        code=code,
+        detail=detail,
+        request_id=request.state.request_id,
+        errors=errors,
+    )
+    headers = (
+        {"Retry-After": str(RETRY_AFTER_S)} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
+    )
+    return JSONResponse(
+        problem.model_dump(exclude_none=True),
+        status_code=status,
+        media_type=MEDIA_TYPE,
+        headers=headers,
+    )
+
+
+def install(app: FastAPI, language: Language) -> None:
+    """Make every error of `app` a problem document."""
+
+    @app.exception_handler(HearSightError)
+    def on_known(request: Request, error: HearSightError) -> JSONResponse:
+        detail = error.text(language)
+        field = error.field if isinstance(error, RequestError) else None
+        errors = [FieldProblem(field=field, detail=detail)] if field else None
+        if not isinstance(error, RequestError):
+            log.warning("the request failed", code=error.code, error=str(error))
+        return _answer(request, status_of(error), error.code, detail, errors)
+
+    @app.exception_handler(RequestValidationError)
+    def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        errors = [
+            FieldProblem(
+                field=".".join(str(step) for step in found["loc"][1:]) or str(found["loc"][0]),
+                detail=found["msg"],
+            )
+            for found in error.errors()
+        ]
+        named = "; ".join(f"{found.field}: {found.detail}" for found in errors)
+        invalid = InvalidRequestError(detail=named)
+        return _answer(request, status_of(invalid), invalid.code, invalid.text(language), errors)
+
+    @app.exception_handler(HTTPException)
+    def on_http(request: Request, error: HTTPException) -> Response:
+        status = HTTPStatus(error.status_code)
+        if status is HTTPStatus.NO_CONTENT:
+            return Response(status_code=status)
+        code = f"http.{status.name.lower()}"
+        response = _answer(request, status, code, str(error.detail))
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(Exception)
+    def on_unforeseen(request: Request, error: Exception) -> JSONResponse:
+        log.error("the request met something nobody foresaw", exc_info=error)
+        unexpected = UnexpectedError()
+        return _answer(request, status_of(unexpected), unexpected.code, unexpected.text(language))

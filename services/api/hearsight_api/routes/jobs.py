@@ -1,0 +1,166 @@
+"""Jobs: take, show, list, cancel, retry, delete."""
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import structlog
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import TypeAdapter
+
+from hearsight_api.problems import responses
+from hearsight_api.schemas import Accepted, JobPage, JobView, ProcessRequest
+from hearsight_api.services import Injected, Services
+from hearsight_core.contract import JobId, JobStatus, Queue
+from hearsight_core.errors import DatabaseError, InvalidRequestError, JobNotFoundError
+from hearsight_core.jobs import Job, progress_of
+from hearsight_core.store import control, listing, submission
+from hearsight_core.store.submission import Submission
+from hearsight_core.telemetry.metrics import JOBS_ACCEPTED
+
+log = structlog.get_logger(__name__)
+
+router = APIRouter(prefix="/api", tags=["jobs"])
+
+_JOB_ID = TypeAdapter[int](JobId)
+
+PathJobId = Annotated[JobId, Path(description="The job's number.", examples=[42])]
+
+ACCEPTED_RESPONSES: dict[int | str, dict[str, Any]] = {  # Any: FastAPI's type
+    200: {"model": Accepted, "description": "The same request was taken before; same answer."},
+    **responses(HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY),
+}
+
+
+def accept(services: Services, wanted: Submission, job_id: int | None) -> submission.Accepted:
+    """Stores the job, tells the watchers and sends the hint; a lost hint is sent again later."""
+    accepted = submission.accept(
+        services.database, wanted, services.settings.language, job_id=job_id
+    )
+    if accepted.created:
+        JOBS_ACCEPTED.labels(source="upload" if wanted.upload else "url").inc()
+        services.news.publish(progress_of(accepted.job))
+        send_hints(services)
+    return accepted
+
+
+def send_hints(services: Services) -> None:
+    """Sends the hints that are due now; the dispatcher does the same a moment later."""
+    for queue in Queue:
+        try:
+            services.hints.top_up(queue)
+        except DatabaseError as error:
+            # The job is stored; only the hint is late.
+            log.warning("hints are left to the dispatcher", error=str(error))
+
+
+def answer(accepted: submission.Accepted, response: Response) -> Accepted:
+    """202 for a new job, 200 for one that had been taken before; `Location` either way."""
+    response.status_code = HTTPStatus.ACCEPTED if accepted.created else HTTPStatus.OK
+    response.headers["Location"] = f"/api/jobs/{accepted.job.id}"
+    return Accepted(job_id=accepted.job.id, task_id=accepted.task_id, status=JobStatus.PENDING)
+
+
+@router.post(
+    "/tasks/process",
+    status_code=HTTPStatus.ACCEPTED,
+    responses=ACCEPTED_RESPONSES,
+    summary="Transcribe a URL",
+)
+def process(request: ProcessRequest, response: Response, services: Injected) -> Accepted:
+    """Takes a job and answers at once; follow it with its progress or its events."""
+    wanted = Submission(
+        url=services.guard.check_url(request.url),
+        upload=None,
+        options=request.recognition(),
+        priority=request.priority,
+    )
+    return answer(accept(services, wanted, request.job_id), response)
+
+
+def _cursor_of(job: Job) -> str:
+    plain = f"{job.created_at.isoformat()} {job.id}"
+    return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, int]:
+    try:
+        plain = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+        created_at, _, job_id = plain.partition(" ")
+        # A moment without a zone can't be compared, and PostgreSQL's bigint ends at 2**63.
+        return datetime.fromisoformat(created_at).astimezone(UTC), _JOB_ID.validate_python(job_id)
+    except (ValueError, binascii.Error, OverflowError) as error:
+        raise InvalidRequestError(
+            field="cursor", detail="cursor: take it from next_cursor of the page before"
+        ) from error
+
+
+@router.get(
+    "/jobs", responses=responses(HTTPStatus.UNPROCESSABLE_ENTITY), summary="List jobs, newest first"
+)
+def list_jobs(
+    services: Injected,
+    limit: Annotated[int, Query(ge=1, le=200, description="Jobs on a page.")] = 50,
+    cursor: Annotated[
+        str | None, Query(max_length=200, description="`next_cursor` of the page before.")
+    ] = None,
+    status: Annotated[JobStatus | None, Query(description="Only jobs of this status.")] = None,
+) -> JobPage:
+    """Pages stay stable while jobs come in: a cursor names a place, not an offset."""
+    before = _read_cursor(cursor) if cursor else None
+    # One more than asked tells whether there is another page.
+    found = listing.newest(services.database, limit=limit + 1, status=status, before=before)
+    page = found[:limit]
+    more = len(found) > limit
+    return JobPage(
+        jobs=[JobView.of(job) for job in page], next_cursor=_cursor_of(page[-1]) if more else None
+    )
+
+
+@router.get("/jobs/{job_id}", responses=responses(HTTPStatus.NOT_FOUND), summary="Show a job")
+def show(job_id: PathJobId, services: Injected) -> JobView:
+    """Everything known of a job but its transcript."""
+    return JobView.of(listing.get(services.database, job_id))
+
+
+@router.post(
+    "/jobs/{job_id}/cancel",
+    responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    summary="Cancel a job",
+)
+def cancel(job_id: PathJobId, services: Injected) -> JobView:
+    """Stops a job; a worker that is busy with it lets go within seconds. Twice is as once."""
+    job = control.cancel(services.database, job_id, services.settings.language)
+    services.news.publish(progress_of(job))
+    return JobView.of(job)
+
+
+@router.post(
+    "/jobs/{job_id}/retry",
+    responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    summary="Retry a failed or cancelled job",
+)
+def retry(job_id: PathJobId, services: Injected) -> JobView:
+    """Puts a job back into the queue; what is fetched and recognised already is kept."""
+    job = control.retry(services.database, job_id, services.settings.language)
+    services.news.publish(progress_of(job))
+    send_hints(services)
+    return JobView.of(job)
+
+
+@router.delete(
+    "/jobs/{job_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=responses(HTTPStatus.NOT_FOUND),
+    summary="Delete a job, its media and its transcript",
+)
+def delete(job_id: PathJobId, services: Injected) -> None:
+    """Gone at once for everybody; a job in work is cancelled first, its objects follow."""
+    control.mark_deleted(services.database, job_id, services.settings.language)
+    services.news.forget(job_id)
+    try:
+        services.dispatcher.remove_deleted()
+    except (DatabaseError, JobNotFoundError) as error:
+        log.warning("what is left of deleted jobs goes later", error=str(error))

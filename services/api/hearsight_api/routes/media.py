@@ -1,0 +1,91 @@
+"""The original recording, whole or in ranges, as players ask for it."""
+
+import re
+from http import HTTPStatus
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Header
+from fastapi.responses import StreamingResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from hearsight_api.problems import responses
+from hearsight_api.routes.jobs import PathJobId
+from hearsight_api.services import Injected
+from hearsight_core.errors import JobStateError
+from hearsight_core.store import listing
+
+router = APIRouter(prefix="/api/jobs/{job_id}", tags=["transcripts"])
+
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+
+
+def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """The one range that a `Range` header asks for, as [start, end); None: the whole.
+
+    Forms that are not understood, several ranges among them, are ignored, as RFC 9110 allows.
+
+    Raises:
+        HTTPException: 416, the range begins beyond the end.
+    """
+    match = _RANGE.fullmatch(header.replace(" ", "")) if header else None
+    if match is None or match.groups() == ("", ""):
+        return None
+    first, last = match.groups()
+    if first == "":
+        start, end = max(0, size - int(last)), size
+    else:
+        start, end = int(first), min(size, int(last) + 1 if last else size)
+        if last and int(last) < int(first):
+            return None
+    if start >= size:
+        raise HTTPException(
+            HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+            "The range begins beyond the end of the media.",
+            headers={"Content-Range": f"bytes */{size}"},
+        )
+    return start, end
+
+
+@router.get(
+    "/media",
+    response_class=StreamingResponse,
+    responses={
+        200: {"description": "The whole recording.", "content": {"application/octet-stream": {}}},
+        206: {"description": "The range asked for."},
+        **responses(
+            HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+        ),
+    },
+    summary="Fetch the recording",
+)
+async def media(
+    job_id: PathJobId,
+    services: Injected,
+    wanted: Annotated[str | None, Header(alias="range", description="One byte range.")] = None,
+) -> StreamingResponse:
+    """As it was fetched or uploaded; known as soon as it is stored."""
+    job = await run_in_threadpool(listing.get, services.database, job_id)
+    if job.media_key is None:
+        raise JobStateError(job_id=job_id, status=job.status, wanted="past its download")
+    size = await run_in_threadpool(services.storage.size, job.media_key)
+    part = byte_range(wanted, size)
+    start, end = part or (0, size)
+    name = quote(job.filename or "media", safe="")
+    headers = {
+        "Accept-Ranges": "bytes",
+        "Content-Length": str(end - start),
+        "Content-Disposition": f"inline; filename*=UTF-8''{name}",
+        # What people upload is never run as a page of ours.
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+        "X-Content-Type-Options": "nosniff",
+    }
+    if part:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    return StreamingResponse(
+        services.storage.read_range(job.media_key, start, end),
+        status_code=HTTPStatus.PARTIAL_CONTENT if part else HTTPStatus.OK,
+        media_type=job.media_type or "application/octet-stream",
+        headers=headers,
+    )

@@ -1,0 +1,28 @@
+"""Health, readiness, metrics."""
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from hearsight_api.problems import responses
+from hearsight_api.services import Injected
+from hearsight_core.store import health
+
+router = APIRouter(tags=["probes"])
+
+
+@router.get("/healthz", summary="Does the process live?")
+def healthz() -> dict[str, str]:
+    """Says nothing of the stores: a restart of the API would not mend them."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", responses=responses(), summary="Can it take jobs?")
+def readyz(services: Injected) -> dict[str, str]:
+    """Asks PostgreSQL. Redis is not asked: without it jobs are still taken and done."""
+    return {"status": "ok", "postgresql": health.server_version(services.database)}
+
+
+@router.get("/metrics", response_class=Response, summary="Prometheus metrics")
+def metrics() -> Response:
+    """In Prometheus's text format."""
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,168 @@
+"""Progress: the snapshot, and the stream of events."""
+
+from collections.abc import AsyncIterator, Iterator
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header
+from fastapi.responses import JSONResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from hearsight_api.problems import responses
+from hearsight_api.routes.jobs import PathJobId
+from hearsight_api.schemas import TranscriptSegment
+from hearsight_api.services import Injected, Services
+from hearsight_api.watchers import Watcher
+from hearsight_core.contract import TERMINAL, JobStatus, ProgressData, Segment
+from hearsight_core.errors import JobNotFoundError
+from hearsight_core.jobs import progress_of
+from hearsight_core.store import listing
+
+router = APIRouter(prefix="/api/progress/task/{job_id}", tags=["progress"])
+
+LOOK_S = 15.0
+"""A watcher that heard nothing for so long looks into the database: news can be lost."""
+
+PAGE = 1000
+"""Segments read from the database at a time."""
+
+
+@router.get(
+    "",
+    responses={
+        404: {"model": ProgressData, "description": "No such job: status `idle`."},
+        **{k: v for k, v in responses().items() if k != HTTPStatus.NOT_FOUND},
+    },
+    summary="How a job stands",
+)
+def progress(job_id: PathJobId, services: Injected) -> ProgressData:
+    """From Redis, or from the database where Redis knows nothing."""
+    found = services.news.snapshot(job_id)
+    if found is not None:
+        return found
+    try:
+        return progress_of(listing.get(services.database, job_id))
+    except JobNotFoundError as error:
+        idle = ProgressData(
+            job_id=job_id,
+            status=JobStatus.IDLE,
+            message=error.text(services.settings.language),
+            error_code=error.code,
+        )
+        return JSONResponse(  # type: ignore[return-value]  # FastAPI passes a response through
+            idle.model_dump(mode="json"), status_code=HTTPStatus.NOT_FOUND
+        )
+
+
+async def _last_seen(
+    job_id: PathJobId,
+    services: Injected,
+    last_event_id: Annotated[
+        str | None, Header(description="Id of the last event seen: the rest is replayed.")
+    ] = None,
+) -> int:
+    """The number of the last event the reader has seen; 0: none.
+
+    Raises:
+        JobNotFoundError: there is no such job.
+        HTTPException: 204, the reader has seen the end; browsers stop reconnecting on it.
+    """
+    seen = (
+        int(last_event_id)
+        if last_event_id and last_event_id.isascii() and last_event_id.isdigit()
+        else 0
+    )
+    job = await run_in_threadpool(listing.get, services.database, job_id)
+    if job.status in TERMINAL and seen >= job.version:
+        raise HTTPException(HTTPStatus.NO_CONTENT)
+    return seen
+
+
+@router.get(
+    "/events",
+    response_class=EventSourceResponse,
+    responses={
+        204: {"description": "You have seen the terminal event already."},
+        **responses(HTTPStatus.NOT_FOUND),
+    },
+    summary="Follow a job as server-sent events",
+)
+async def events(
+    job_id: PathJobId, services: Injected, last_seen: Annotated[int, Depends(_last_seen)]
+) -> AsyncIterator[ServerSentEvent]:
+    """`progress`: ProgressData. `segment`: a recognised segment, as it is stored. `end`: the last.
+
+    Ids are numbers that grow; send the last one as `Last-Event-ID` and nothing is missed or told
+    twice. A comment comes every 15 seconds while nothing happens.
+    """
+    with services.watchers.watching(job_id) as watcher:
+        stream = _Stream(job_id, services, watcher, last_seen)
+        async for event in stream.events():
+            yield event
+
+
+class _Stream:
+    """One reader's way through a job: what is stored first, then what happens."""
+
+    def __init__(self, job_id: int, services: Services, watcher: Watcher, last_seen: int) -> None:
+        self._job_id = job_id
+        self._services = services
+        self._watcher = watcher
+        self._seen = last_seen
+
+    async def events(self) -> AsyncIterator[ServerSentEvent]:
+        """Yields events until the terminal one, or until the job is deleted."""
+        while True:
+            try:
+                async for event in self._catch_up():
+                    yield event
+                    if event.event == "end":
+                        return
+            except JobNotFoundError:
+                return
+            async for event in self._follow():
+                yield event
+                if event.event == "end":
+                    return
+
+    async def _catch_up(self) -> AsyncIterator[ServerSentEvent]:
+        """What the database holds beyond what was seen."""
+        while True:
+            news = await run_in_threadpool(
+                listing.since, self._services.database, self._job_id, self._seen, limit=PAGE
+            )
+            for stored in news.segments:
+                yield self._segment(stored.seq, stored.segment)
+            if len(news.segments) < PAGE:
+                break
+        progress = progress_of(news.job)
+        snapshot = await run_in_threadpool(self._services.news.snapshot, self._job_id)
+        if snapshot is not None and snapshot.version == progress.version:
+            progress = snapshot  # the same change, with the bytes and speeds of the moment
+        for event in self._progress(progress):
+            yield event
+
+    async def _follow(self) -> AsyncIterator[ServerSentEvent]:
+        """What happens, until something may have been missed."""
+        while (event := await self._watcher.next(LOOK_S)) is not None:
+            if event.segments_after > self._seen:
+                return
+            for told in event.segments:
+                if told.seq > self._seen:
+                    yield self._segment(told.seq, told.segment)
+            if event.progress.version >= self._seen:
+                for shown in self._progress(event.progress):
+                    yield shown
+
+    def _segment(self, seq: int, segment: Segment) -> ServerSentEvent:
+        self._seen = seq
+        return ServerSentEvent(
+            event="segment", id=str(seq), data=TranscriptSegment(seq=seq, **dict(segment))
+        )
+
+    def _progress(self, progress: ProgressData) -> Iterator[ServerSentEvent]:
+        self._seen = max(self._seen, progress.version)
+        kind = "end" if progress.status in TERMINAL else "progress"
+        yield ServerSentEvent(event=kind, id=str(self._seen), data=progress)

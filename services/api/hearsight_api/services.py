@@ -1,0 +1,84 @@
+"""What the routes work with, built once for the process."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from hearsight_api.watchers import Watchers
+from hearsight_core.addresses import AddressGuard
+from hearsight_core.broker import HintSender, celery_app
+from hearsight_core.dispatcher import Dispatcher
+from hearsight_core.progress import News
+from hearsight_core.settings import ApiSettings
+from hearsight_core.storage import ObjectStorage
+from hearsight_core.store.database import Database
+from hearsight_core.store.outcomes import RetryPolicy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """The stores, and what runs beside the routes."""
+
+    settings: ApiSettings
+    database: Database
+    news: News
+    storage: ObjectStorage
+    hints: HintSender
+    guard: AddressGuard
+    dispatcher: Dispatcher
+    watchers: Watchers
+
+    @classmethod
+    def build(cls, settings: ApiSettings) -> "Services":
+        """Opens what the settings name; nothing is started yet.
+
+        Raises:
+            ObjectStoreError: the storage URL is of no use.
+        """
+        database = Database(
+            settings.database_url,
+            pool_size=settings.database_pool_size,
+            application="hearsight-api",
+        )
+        news = News(settings.redis_url)
+        storage = ObjectStorage.from_settings(settings)
+        hints = HintSender(celery_app(settings), database, settings)
+        return cls(
+            settings=settings,
+            database=database,
+            news=news,
+            storage=storage,
+            hints=hints,
+            guard=AddressGuard(settings.allow_hosts),
+            watchers=Watchers(settings.redis_url),
+            dispatcher=Dispatcher(
+                database=database,
+                hints=hints,
+                news=news,
+                storage=storage,
+                policy=RetryPolicy(
+                    max_failures=settings.max_failures,
+                    backoff_s=settings.retry_backoff_s,
+                    backoff_max_s=settings.retry_backoff_max_s,
+                ),
+                language=settings.language,
+                interval_s=settings.dispatch_interval_s,
+            ),
+        )
+
+    def close(self) -> None:
+        """Stop what runs and close what is open."""
+        self.dispatcher.close()
+        self.news.close()
+        self.database.close()
+
+
+def _services(request: Request) -> Services:
+    services = request.app.state.services
+    assert isinstance(services, Services)  # noqa: S101  set by the app's lifespan
+    return services
+
+
+Injected = Annotated[Services, Depends(_services)]
+"""The services, as a route's parameter."""
