@@ -37,6 +37,11 @@ def job_prefix(job_id: int) -> str:
     return f"jobs/{job_id}/"
 
 
+def parts_prefix(job_id: int) -> str:
+    """Where a job's parts lie; nobody needs them once the job is completed."""
+    return f"{job_prefix(job_id)}parts/"
+
+
 @contextmanager
 def _failures(what: str) -> Iterator[None]:
     try:

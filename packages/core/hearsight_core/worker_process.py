@@ -10,11 +10,11 @@ from celery import Celery, signals
 from celery.exceptions import Ignore
 
 from hearsight_core.broker import HintSender, celery_app
-from hearsight_core.contract import CELERY_TASK_NAME, TASK_QUEUE, Hint, TaskKind
-from hearsight_core.errors import DatabaseError
+from hearsight_core.contract import CELERY_TASK_NAME, TASK_QUEUE, Hint, JobStatus, TaskKind
+from hearsight_core.errors import DatabaseError, ObjectStoreError
 from hearsight_core.progress import News
 from hearsight_core.settings import WorkerSettings, masked
-from hearsight_core.storage import ObjectStorage
+from hearsight_core.storage import ObjectStorage, parts_prefix
 from hearsight_core.store.database import Database
 from hearsight_core.telemetry import logs
 from hearsight_core.telemetry.probes import ProbeServer
@@ -104,7 +104,17 @@ def _register(app: Celery, kind: TaskKind, context: Context, work: Work) -> None
         if outcome is None:
             # A stale hint must not overwrite the result of the attempt that counts.
             raise Ignore
+        if outcome["status"] == JobStatus.COMPLETED:
+            _drop_parts(context.storage, int(str(outcome["job_id"])))
         return outcome
+
+
+def _drop_parts(storage: ObjectStorage, job_id: int) -> None:
+    """Remove the parts of a completed job; whatever stays goes when the job is deleted."""
+    try:
+        storage.delete_prefix(parts_prefix(job_id))
+    except ObjectStoreError as error:
+        log.warning("the parts of a completed job stay", job_id=job_id, error=str(error))
 
 
 def _consume(app: Celery, worker: Worker) -> int:

@@ -42,7 +42,7 @@ class Media:
     media_type: str | None
 
 
-def set_media(database: Database, task: Task, media: Media, language: Language) -> Job:
+def set_media(database: Database, task: Task, media: Media, message: str) -> Job:
     """Points the job at its stored original; its bytes are never fetched again."""
     with database.begin() as connection:
         job = locked_attempt(connection, task)
@@ -53,7 +53,7 @@ def set_media(database: Database, task: Task, media: Media, language: Language) 
             filename=media.filename,
             media_bytes=media.size_bytes,
             media_type=media.media_type,
-            **staged(job, Stage.DOWNLOAD, 100, render("progress.download", language)),
+            **staged(job, Stage.DOWNLOAD, 100, message),
         )
 
 

@@ -1,0 +1,53 @@
+"""`python -m hearsight_asr_worker`: an ASR worker as a process; `--check` tells if it could run."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+
+import structlog
+
+from hearsight_asr_worker import models
+from hearsight_asr_worker.tasks import Transcriber
+from hearsight_core.contract import TaskKind
+from hearsight_core.errors import HearSightError
+from hearsight_core.settings import AsrSettings
+from hearsight_core.worker_process import configure_logs, serve
+
+log = structlog.get_logger(__name__)
+
+
+def main() -> int:
+    """Recognises until told to end; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="hearsight_asr_worker", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="load the model, say what it is, end")
+    check = parser.parse_args().check
+    settings = AsrSettings()
+    if not check:
+        configure_logs(settings)
+    try:
+        engine = models.load(settings)
+    except HearSightError as error:
+        if check:
+            sys.stdout.write(json.dumps({"code": error.code, "error": str(error)}) + "\n")
+        else:
+            log.critical("the worker can't start", code=error.code, error=str(error))
+        return 1
+    try:
+        if check:
+            sys.stdout.write(json.dumps(asdict(engine.info)) + "\n")
+            return 0
+        log.info("model is loaded", **asdict(engine.info), streams=engine.streams)
+        return serve(
+            TaskKind.TRANSCRIBE,
+            settings,
+            # One part more than streams: its audio is there when a stream falls free.
+            slots=settings.worker_concurrency or engine.streams + 1,
+            work=Transcriber(engine),
+        )
+    finally:
+        engine.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

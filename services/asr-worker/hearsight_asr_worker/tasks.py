@@ -1,0 +1,131 @@
+"""One part of a recording, from its audio to its segments."""
+
+import io
+import time
+import wave
+from collections.abc import Sequence
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from hearsight_asr_worker.engine import Chunk, Engine
+from hearsight_core.errors import ObjectStoreError
+from hearsight_core.jobs import Job, ModelUsed, Part, progress_of
+from hearsight_core.store import work
+from hearsight_core.store.work import Appended
+from hearsight_core.telemetry.metrics import AUDIO_SECONDS, SEGMENTS
+from hearsight_core.worker import Lease
+from hearsight_core.worker_process import Context
+
+log = structlog.get_logger(__name__)
+
+SAMPLES_PER_MS = 16
+"""Parts are 16 kHz mono, as Whisper hears."""
+
+
+def read_part(content: bytes) -> NDArray[np.int16]:
+    """The samples of a part's WAV object (16 kHz, mono, 16 bit).
+
+    Raises:
+        ObjectStoreError: the object is not what the download worker stored.
+    """
+    try:
+        with wave.open(io.BytesIO(content)) as audio:
+            form = (audio.getframerate(), audio.getnchannels(), audio.getsampwidth())
+            if form != (SAMPLES_PER_MS * 1000, 1, 2):
+                raise ObjectStoreError(detail=f"a part has the form {form}")
+            return np.frombuffer(audio.readframes(audio.getnframes()), dtype=np.int16)
+    except (wave.Error, EOFError) as error:
+        raise ObjectStoreError(detail=f"a part can't be read: {error}") from error
+
+
+def chunks_to_do(part: Part, samples: NDArray[np.int16]) -> list[Chunk]:
+    """The part's chunks from its checkpoint on."""
+    return [
+        Chunk(
+            samples=samples[
+                (start_ms - part.start_ms) * SAMPLES_PER_MS : (end_ms - part.start_ms)
+                * SAMPLES_PER_MS
+            ],
+            start_ms=start_ms,
+        )
+        for start_ms, end_ms in part.chunks[part.chunks_done :]
+    ]
+
+
+class Transcriber:
+    """What an ASR worker does with a task: recognise, and store what is recognised at once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._model = ModelUsed(
+            name=engine.info.name,
+            revision=engine.info.revision,
+            device=engine.info.device,
+            compute_type=engine.info.compute_type,
+        )
+
+    def __call__(self, lease: Lease, context: Context) -> None:
+        """Recognises the leased part from its checkpoint to its end.
+
+        Raises:
+            HearSightError: as the engine and the stores raise it; an Interruption from the lease.
+        """
+        worker, database, part = context.worker, context.worker.database, lease.part
+        assert part is not None, "a transcribe task has a part"  # noqa: S101
+        self._engine.check(lease.job.options)
+        worker.publish(work.mark_recognising(database, lease.task, worker.language))
+        chunks = chunks_to_do(part, read_part(context.storage.get_bytes(part.object_key)))
+        language = self._language(lease, context, chunks)
+        started = time.monotonic()
+        heard_ms = 0
+        results = self._engine.recognise(chunks, lease.job.options, language)
+        for index, result in enumerate(results, start=part.chunks_done):
+            appended = work.add_segments(
+                database,
+                lease.task,
+                part,
+                chunk_index=index,
+                found=result.segments,
+                language=worker.language,
+            )
+            start_ms, end_ms = part.chunks[index]
+            heard_ms += end_ms - start_ms
+            AUDIO_SECONDS.inc((end_ms - start_ms) / 1000)
+            SEGMENTS.inc(len(result.segments))
+            self._tell(context, appended, (time.monotonic() - started) * 1000 / heard_ms)
+            lease.check()
+        last = work.mark_postprocessing(database, lease.task, worker.language)
+        if last is not None:
+            worker.publish(last)
+
+    def _language(self, lease: Lease, context: Context, chunks: Sequence[Chunk]) -> str:
+        """The job's one language: asked for, found by an earlier part, or found now."""
+        job = lease.job
+        if job.language is not None:
+            return job.language
+        if job.options.language is not None:
+            found, probability = job.options.language, 1.0
+        else:
+            found, probability = self._engine.detect_language(chunks)
+        stored = work.set_language(
+            context.worker.database, lease.task, found, probability, self._model
+        )
+        return stored.language or found
+
+    @staticmethod
+    def _tell(context: Context, appended: Appended, real_time_factor: float) -> None:
+        job: Job = appended.job
+        context.worker.news.publish(
+            progress_of(job).model_copy(
+                update={
+                    "real_time_factor": round(real_time_factor, 4),
+                    "eta_seconds": round(
+                        max(0, job.speech_ms - job.recognised_ms) / 1000 * real_time_factor, 1
+                    ),
+                }
+            ),
+            segments_after=appended.version_before,
+            segments=appended.segments,
+        )
