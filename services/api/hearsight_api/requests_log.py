@@ -37,7 +37,7 @@ class RequestLog:
         async def tell(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
-                self._note(scope, message["status"], time.monotonic() - started)
+                self._note(scope, int(message["status"]), time.monotonic() - started)
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
