@@ -16,6 +16,7 @@
     │   ├── TimedOutError            network.timeout       retryable
     │   ├── TlsError                 network.tls
     │   ├── Http4xxError             network.http_4xx
+    │   ├── RateLimitedError         network.rate_limited  retryable
     │   └── Http5xxError             network.http_5xx      retryable
     ├── MediaError             what the source gave
     │   ├── NotFoundError            media.not_found
@@ -169,6 +170,13 @@ class Http4xxError(NetworkError):
     """The host refused the request."""
 
     code = "network.http_4xx"
+
+
+class RateLimitedError(NetworkError):
+    """The host has had too many requests from here (HTTP 429)."""
+
+    code = "network.rate_limited"
+    retryable = True
 
 
 class Http5xxError(NetworkError):

@@ -63,6 +63,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "{host} refused the request with HTTP {status}. Check that the address opens in a browser.",
         "{host} 以 HTTP {status} 拒绝了请求。请确认该地址能在浏览器中打开。",
     ),
+    "network.rate_limited": (
+        "{host} has had too many requests from this server. Try again later, or upload the file.",
+        "{host} 收到本服务器的请求过多。请稍后重试,或改为上传文件。",
+    ),
     "network.http_5xx": (
         "{host} failed with HTTP {status}. Try again later.",
         "{host} 返回 HTTP {status} 错误。请稍后重试。",

@@ -15,7 +15,7 @@ from typing import TypeVar
 import structlog
 
 from hearsight_core.broker import HintSender
-from hearsight_core.contract import Hint, Queue
+from hearsight_core.contract import TERMINAL, Hint, Queue
 from hearsight_core.errors import (
     Cancelled,
     DatabaseError,
@@ -77,6 +77,11 @@ class Lease:
             raise Cancelled
         if self._worker.draining.is_set():
             raise Draining
+
+    def saw(self, job: Job) -> None:
+        """Notes what a write brought back of the job: quicker than the next heartbeat."""
+        if job.cancel_requested or job.status in TERMINAL:
+            self.stop()
 
     def lose(self) -> None:
         """Notes that the heartbeat found the task in other hands."""
@@ -261,6 +266,9 @@ class Worker:
                 self._beat()
             except DatabaseError as error:
                 log.warning("no heartbeat: the database is away", error=str(error))
+            except Exception:
+                # Without this thread every lease would be lost; it is told, and tried again.
+                log.exception("the heartbeat met something nobody foresaw")
 
     def _beat(self) -> None:
         with self._guard:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from hearsight_core.contract import JobId, JobStatus, RecognitionOptions, Segment, SpeechTask, Stage
 from hearsight_core.jobs import Job, Priority
@@ -15,6 +15,16 @@ MAX_PROMPT = 2000
 
 def _auto_is_none(value: object) -> object:
     return None if value in {"", "auto"} else value
+
+
+def _no_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("must not contain NUL characters, which PostgreSQL can't store")
+    return value
+
+
+FreeText = Annotated[str, Field(max_length=MAX_PROMPT), AfterValidator(_no_nul)]
+"""Text for the engine, as people write it."""
 
 
 class JobOptions(BaseModel):
@@ -35,12 +45,8 @@ class JobOptions(BaseModel):
         "transcribe", description="`translate` turns any language into English."
     )
     word_timestamps: bool = Field(default=False, description="Give each word its times.")
-    initial_prompt: str | None = Field(
-        None, max_length=MAX_PROMPT, description="Text that sets style and spelling."
-    )
-    hotwords: str | None = Field(
-        None, max_length=MAX_PROMPT, description="Words to listen for, such as names."
-    )
+    initial_prompt: FreeText | None = Field(None, description="Text that sets style and spelling.")
+    hotwords: FreeText | None = Field(None, description="Words to listen for, such as names.")
     priority: Priority = Field("normal", description="Place in the queue; low never starves.")
 
     def recognition(self) -> RecognitionOptions:

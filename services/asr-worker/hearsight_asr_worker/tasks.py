@@ -74,7 +74,7 @@ class Transcriber:
         """
         worker, database, part = context.worker, context.worker.database, lease.part
         assert part is not None, "a transcribe task has a part"  # noqa: S101
-        self._engine.check(lease.job.options)
+        self._engine.check_options(lease.job.options)
         worker.publish(work.mark_recognising(database, lease.task, worker.language))
         chunks = chunks_to_do(part, read_part(context.storage.get_bytes(part.object_key)))
         language = self._language(lease, context, chunks)
@@ -95,6 +95,7 @@ class Transcriber:
             AUDIO_SECONDS.inc((end_ms - start_ms) / 1000)
             SEGMENTS.inc(len(result.segments))
             self._tell(context, appended, (time.monotonic() - started) * 1000 / heard_ms)
+            lease.saw(appended.job)
             lease.check()
         last = work.mark_postprocessing(database, lease.task, worker.language)
         if last is not None:

@@ -189,6 +189,8 @@ class Downloader:
         job = work.add_part(worker.database, lease.task, part, task_id=str(uuid.uuid4()))
         worker.publish(job)
         worker.top_up([Queue.ASR])
+        lease.saw(job)
+        lease.check()
 
 
 class _DownloadNews:
@@ -223,6 +225,7 @@ class _DownloadNews:
                 self._percent,
                 render("progress.download", worker.language),
             )
+            self._lease.saw(self._job)
         worker.news.publish(
             progress_of(self._job).model_copy(
                 update={

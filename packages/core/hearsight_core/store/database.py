@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg_pool import ConnectionPool
 from sqlalchemy import Connection, NullPool, create_engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from hearsight_core.errors import DatabaseError
 
@@ -55,7 +55,7 @@ class Database:
         try:
             with self._engine.begin() as connection:
                 yield connection
-        except (DBAPIError, psycopg.OperationalError) as error:
+        except (OperationalError, InterfaceError, psycopg.OperationalError) as error:
             raise DatabaseError(detail=_first_line(error)) from error
 
     def close(self) -> None:
@@ -65,5 +65,5 @@ class Database:
 
 
 def _first_line(error: Exception) -> str:
-    cause = error.orig if isinstance(error, DBAPIError) else error
+    cause = error.orig if isinstance(error, OperationalError | InterfaceError) else error
     return str(cause).strip().partition("\n")[0]
