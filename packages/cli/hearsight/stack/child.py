@@ -29,6 +29,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--gid", type=int)
     parser.add_argument("program", nargs="+")
     chosen = parser.parse_args(arguments)
+    for inherited in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(inherited, signal.SIG_DFL)
     if chosen.uid is not None and chosen.gid is not None:
         os.setgroups([])
         os.setgid(chosen.gid)

@@ -42,7 +42,10 @@ def holder(port: int) -> str | None:
     except psutil.Error:
         return None
     for connection in connections:
-        if connection.status != psutil.CONN_LISTEN or connection.laddr[1] != port:
+        if (
+            connection.status != psutil.CONN_LISTEN
+            or getattr(connection.laddr, "port", None) != port
+        ):
             continue
         if connection.pid is None:
             return None

@@ -1,0 +1,40 @@
+"""The foreground of the stack: each program's lines with its name before them."""
+
+from typing import Protocol
+
+from rich.console import Console
+from rich.text import Text
+
+STACK = "stack"
+
+_STYLES = {
+    STACK: "bold",
+    "postgres": "blue",
+    "valkey": "magenta",
+    "migrate": "bright_blue",
+    "api": "green",
+    "download": "yellow",
+    "asr": "cyan",
+}
+_WIDTH = max(len(name) for name in _STYLES)
+
+
+class Screen(Protocol):
+    """Takes what programs and the stack have to say."""
+
+    def line(self, name: str, text: str) -> None:
+        """Shows one line of the program `name`."""
+
+
+class RichScreen:
+    """A console; colours are rich's to decide (no terminal, NO_COLOR: none)."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def line(self, name: str, text: str) -> None:
+        """Shows one line; a program's own colours are kept where colours are shown."""
+        prefix = Text(f"{name:<{_WIDTH}} │ ", style=_STYLES.get(name, "white"))
+        self.console.print(
+            prefix + Text.from_ansi(text), soft_wrap=True, highlight=False, markup=False
+        )
