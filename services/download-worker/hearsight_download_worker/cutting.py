@@ -1,0 +1,238 @@
+"""Cuts a recording into parts at silences, while it is being decoded.
+
+The audio is looked at in windows of a few minutes. In each, Silero VAD finds the speech, the speech
+is put together into chunks of up to 30 s, as Whisper takes them, and a part is made of the first
+chunks that hold as much speech as was asked for. The next window begins where that part ends, and
+nothing else is carried over: so cutting can go on after any part and gives the same parts again.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from faster_whisper.vad import VadOptions, get_speech_timestamps
+from numpy.typing import NDArray
+
+SAMPLE_RATE_HZ: Final = 16_000
+_PER_MS: Final = SAMPLE_RATE_HZ // 1000
+
+_MIN_SILENCE_MS: Final = 160
+"""Silence that ends a span of speech: what faster-whisper's batched pipeline asks of the VAD."""
+
+_OPEN_END_MS: Final = 1_000
+"""Speech that ends so near to a window's end may go on after it: longer than the silence that ends
+a span and the VAD's padding of 400 ms together."""
+
+_EARLIEST: Final = 0.75
+_LATEST: Final = 1.25
+"""A part is cut at the longest silence between these shares of the speech asked for."""
+
+
+@dataclass(frozen=True)
+class CutOptions:
+    """How to cut.
+
+    Attributes:
+        part_target_s: Speech a part aims to hold, seconds.
+        vad_threshold: Probability from which the VAD takes sound for speech.
+        first_part_target_s: The same for a recording's first part: shorter, so that recognition
+            begins while the rest is still being cut, and that a recording of a few minutes is
+            shared between workers. 60 s fill a batch of two chunks, the least worth a batch.
+        max_chunk_s: Longest chunk, seconds; Whisper's window.
+        bridge_s: Longest silence within a chunk, seconds, between the VAD's padded spans. A chunk
+            costs the same however much of it is silence, so bridging saves work; but long silence
+            makes Whisper invent words. 2 s is the silence that faster-whisper leaves within
+            speech by default (`VadOptions.min_silence_duration_ms`).
+    """
+
+    part_target_s: float
+    vad_threshold: float
+    first_part_target_s: float = 60
+    max_chunk_s: float = 30
+    bridge_s: float = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A stretch of the recording that begins and ends with speech.
+
+    Attributes:
+        index: Its number, from 0.
+        start_ms: Where it begins in the recording.
+        end_ms: Where it ends.
+        samples: Its sound: mono int16 at 16 kHz, 16 samples a millisecond.
+        chunks: (start_ms, end_ms) in the recording of each piece to recognise; in order, apart,
+            none longer than `max_chunk_s`.
+        speech_ms: How much of it the VAD takes for speech.
+    """
+
+    index: int
+    start_ms: int
+    end_ms: int
+    samples: NDArray[np.int16]
+    chunks: tuple[tuple[int, int], ...]
+    speech_ms: int
+
+
+@dataclass
+class _Chunk:
+    """A piece to recognise, in milliseconds from the window's start."""
+
+    start: int
+    end: int
+    speech: int
+
+
+class Cutter:
+    """Cuts one recording, from the start or from after a part that is there already.
+
+    Args:
+        options: How to cut.
+        start_ms: Where in the recording the audio given to `cut` begins: 0, or the last part's end.
+        first_index: The first part's number.
+    """
+
+    def __init__(self, options: CutOptions, *, start_ms: int = 0, first_index: int = 0) -> None:
+        self._options = options
+        self._vad = VadOptions(
+            threshold=options.vad_threshold,
+            max_speech_duration_s=options.max_chunk_s,
+            min_silence_duration_ms=_MIN_SILENCE_MS,
+        )
+        self._index = first_index
+        self.start_ms = start_ms
+        """Where the audio given to `cut` has to begin."""
+        self.duration_ms = start_ms
+        """How much of the recording has been seen; all of it, once `cut` has ended."""
+
+    def cut(self, blocks: Iterable[NDArray[np.int16]]) -> Iterator[Part]:
+        """The parts of the recording, each as soon as it is known; none for silence.
+
+        Holds one window of audio: as long as the speech asked for, a quarter more, and a chunk.
+
+        Args:
+            blocks: The audio from `start_ms` on, mono int16 at 16 kHz, in pieces of any size.
+        """
+        window = _Window(blocks)
+        position_ms = self.start_ms
+        while True:
+            samples, is_last = window.fill(self._window_ms() * _PER_MS)
+            self.duration_ms = position_ms + len(samples) // _PER_MS
+            chunks = self._chunks(samples)
+            count = self._cut_after(chunks, len(samples) // _PER_MS, is_last=is_last)
+            if count:
+                yield self._part(samples, chunks[:count], position_ms)
+                used_ms = chunks[count - 1].end
+            elif is_last:
+                return
+            else:
+                used_ms = self._silence(chunks)
+            window.drop(used_ms * _PER_MS)
+            position_ms += used_ms
+
+    def _target_ms(self) -> float:
+        options = self._options
+        first = self._index == 0
+        target_s = options.first_part_target_s if first else options.part_target_s
+        return 1000 * min(target_s, options.part_target_s)
+
+    def _window_ms(self) -> int:
+        options = self._options
+        lookahead_ms = (options.max_chunk_s + options.bridge_s) * 1000 + _OPEN_END_MS
+        return round(self._target_ms() * _LATEST + lookahead_ms)
+
+    def _chunks(self, samples: NDArray[np.int16]) -> list[_Chunk]:
+        """The window's speech in chunks as long as they may be."""
+        chunks: list[_Chunk] = []
+        for start, end in self._spans(samples):
+            last = chunks[-1] if chunks else None
+            if (
+                last is not None
+                and end - last.start <= self._options.max_chunk_s * 1000
+                and start - last.end <= self._options.bridge_s * 1000
+            ):
+                last.end = end
+                last.speech += end - start
+            else:
+                chunks.append(_Chunk(start, end, end - start))
+        return chunks
+
+    def _spans(self, samples: NDArray[np.int16]) -> list[tuple[int, int]]:
+        """Where the VAD hears speech, in milliseconds; a span never holds more than a chunk may."""
+        found = get_speech_timestamps(samples.astype(np.float32) / 32768, self._vad)
+        whole_ms = len(samples) // _PER_MS
+        spans = [
+            (span["start"] // _PER_MS, min(-(-span["end"] // _PER_MS), whole_ms)) for span in found
+        ]
+        # Rounded outwards, two spans may share a millisecond: it goes to the first.
+        return [
+            (max(start, spans[number - 1][1]) if number else start, end)
+            for number, (start, end) in enumerate(spans)
+        ]
+
+    def _cut_after(self, chunks: list[_Chunk], window_ms: int, *, is_last: bool) -> int:
+        """How many of the chunks make the next part; 0: the window holds none that is whole."""
+        target = self._target_ms()
+        closed = len(chunks) if is_last else self._closed(chunks, window_ms)
+        starts = [one.start for one in chunks[1:]] + [math.inf if is_last else window_ms]
+        speech = 0
+        best, longest = 0, -1.0
+        for count, chunk in enumerate(chunks[:closed], start=1):
+            speech += chunk.speech
+            if best and speech > target * _LATEST:
+                break
+            silence = starts[count - 1] - chunk.end
+            if speech >= target * _EARLIEST and silence > longest:
+                best, longest = count, silence
+        return best or closed
+
+    def _closed(self, chunks: list[_Chunk], window_ms: int) -> int:
+        """How many chunks can't grow any more by what comes after the window."""
+        grows_until = window_ms - _OPEN_END_MS - self._options.bridge_s * 1000
+        return sum(one.end < grows_until for one in chunks[-1:]) + len(chunks[:-1])
+
+    def _part(self, samples: NDArray[np.int16], chunks: list[_Chunk], position_ms: int) -> Part:
+        start, end = chunks[0].start, chunks[-1].end
+        part = Part(
+            index=self._index,
+            start_ms=position_ms + start,
+            end_ms=position_ms + end,
+            samples=samples[start * _PER_MS : end * _PER_MS].copy(),
+            chunks=tuple((position_ms + one.start, position_ms + one.end) for one in chunks),
+            speech_ms=sum(one.speech for one in chunks),
+        )
+        self._index += 1
+        return part
+
+    def _silence(self, chunks: list[_Chunk]) -> int:
+        """How much of a window without a whole chunk can go: all up to its first speech."""
+        if chunks:
+            return chunks[0].start
+        return self._window_ms() - _OPEN_END_MS
+
+
+class _Window:
+    """The stretch of audio that is being looked at."""
+
+    def __init__(self, blocks: Iterable[NDArray[np.int16]]) -> None:
+        self._blocks = iter(blocks)
+        self._held: NDArray[np.int16] = np.empty(0, np.int16)
+
+    def fill(self, wanted: int) -> tuple[NDArray[np.int16], bool]:
+        """The next `wanted` samples, and whether the recording ends with them."""
+        pieces, length = [self._held], len(self._held)
+        is_last = False
+        while length <= wanted and not is_last:
+            block = next(self._blocks, None)
+            is_last = block is None
+            if block is not None:
+                pieces.append(block)
+                length += len(block)
+        self._held = np.concatenate(pieces)
+        return self._held[:wanted], is_last
+
+    def drop(self, count: int) -> None:
+        """Forgets the first `count` samples."""
+        self._held = self._held[count:].copy()
