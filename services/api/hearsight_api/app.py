@@ -49,6 +49,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     for module in (jobs, uploads, progress, transcripts, media, probes):
         app.include_router(module.router)
     problems.install(app, settings.language)
+    app.add_middleware(problems.LastResort, settings.language)
     app.add_middleware(RequestLog)
     _describe_problems(app)
     return app

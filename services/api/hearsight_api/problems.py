@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hearsight_core.errors import (
     DiskFullError,
@@ -149,8 +150,34 @@ def install(app: FastAPI, language: Language) -> None:
         response.headers.update(error.headers or {})
         return response
 
-    @app.exception_handler(Exception)
-    def on_unforeseen(request: Request, error: Exception) -> JSONResponse:
-        log.error("the request met something nobody foresaw", exc_info=error)
-        unexpected = UnexpectedError()
-        return _answer(request, status_of(unexpected), unexpected.code, unexpected.text(language))
+
+class LastResort:
+    """ASGI middleware: what no handler knows is told in the log, and answered as a problem too.
+
+    Starlette's own place for this lies outside all other middleware, so that the answer would have
+    neither a request id nor a line in the log, and its connection would be cut.
+    """
+
+    def __init__(self, app: ASGIApp, language: Language) -> None:
+        self._app = app
+        self._language: Language = language
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception:
+            if begun or scope["type"] != "http":
+                raise
+            log.exception("the request met something nobody foresaw")
+            unexpected = UnexpectedError()
+            detail = unexpected.text(self._language)
+            response = _answer(Request(scope), status_of(unexpected), unexpected.code, detail)
+            await response(scope, receive, send)
