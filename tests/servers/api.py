@@ -1,0 +1,79 @@
+"""The real API as a process of its own: `with api.running(log, env) as server`."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from hearsight.stack.ports import HOST, free_port
+
+START_S = 30.0
+"""How long the API may take to answer at all."""
+STOP_S = 30.0
+"""How long it may take to end after SIGTERM; open streams have 10 s of it."""
+
+
+@dataclass(frozen=True)
+class Api:
+    """A running API: where it listens, who it is, and what it has said."""
+
+    url: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def client(self) -> httpx.Client:
+        """A client for it that waits for slow answers, and takes no proxy from the environment."""
+        return httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+
+
+@contextmanager
+def running(log: Path, env: Mapping[str, str], *, until: str = "/readyz") -> Iterator[Api]:
+    """An API with the settings in `env`, for the length of the block; its output goes to `log`.
+
+    It is there once the path `until` answers 200. Nothing of this process's environment counts but
+    what a program needs to run. SIGTERM ends it.
+
+    Raises:
+        AssertionError: it ended, or did not come up in time; the message holds its last words.
+    """
+    port = free_port()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HEARSIGHT_")}
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "hearsight_api"],
+            env={**kept, "HEARSIGHT_HOST": HOST, "HEARSIGHT_PORT": str(port), **env},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    server = Api(f"http://{HOST}:{port}", process, log)
+    try:
+        _await(server, until)
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+
+def _await(server: Api, path: str) -> None:
+    deadline = time.monotonic() + START_S
+    with server.client() as client:
+        while server.process.poll() is None and time.monotonic() < deadline:
+            try:
+                if client.get(path).status_code == httpx.codes.OK:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+    raise AssertionError(f"the API did not come up:\n{server.log.read_text()[-4000:]}")
