@@ -212,7 +212,8 @@ class Supervisor:
         # What it started itself must not live on beside its successor, nor hold its output.
         left = await asyncio.to_thread(self._run.carriers, kept.program.name)
         await asyncio.to_thread(mark.end, left, grace_s=0)
-        await showing
+        with suppress(TimeoutError):
+            await asyncio.wait_for(showing, HURRY_S)
         self._changed(self.pids())
         return _ending(code)
 
