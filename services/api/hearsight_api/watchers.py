@@ -86,33 +86,41 @@ class Watchers:
                 await self._listen()
             except RedisError as error:
                 log.warning("no events: Redis is away", error=str(error))
+            except Exception:
+                # Without this task every stream would fall silent; it is told, and begun anew.
+                log.exception("the feed of events met something nobody foresaw")
             await asyncio.sleep(RECONNECT_S)
 
     async def _listen(self) -> None:
         redis = Redis.from_url(
             self._redis_url, decode_responses=True, socket_keepalive=True, health_check_interval=10
         )
-        async with redis, redis.pubsub(ignore_subscribe_messages=True) as subscription:
+        async with redis, redis.pubsub() as subscription:
             await subscription.subscribe(EVENTS_CHANNEL)
-            # Whatever was published while there was no connection is in the database.
-            for watcher in self._everybody():
-                watcher.fall_behind()
             while True:
                 message = await subscription.get_message(timeout=5.0)
-                if message is not None:
+                if message is None:
+                    continue
+                if message["type"] == "message":
                     self._deliver(message["data"])
+                else:
+                    # Redis confirms a subscription: the first, or one that the client renewed by
+                    # itself after a broken connection. What was published before is in the
+                    # database alone.
+                    self._all_fall_behind()
 
     def _deliver(self, payload: str) -> None:
         try:
             event = Event.model_validate_json(payload)
         except ValidationError:
             log.exception("an event could not be read; its watchers ask the database")
-            for watcher in self._everybody():
-                watcher.fall_behind()
+            self._all_fall_behind()
             return
         # A plain look-up must not grow the defaultdict by every job that nobody watches.
         for watcher in self._by_job.get(event.progress.job_id, ()):
             watcher.push(event)
 
-    def _everybody(self) -> list[Watcher]:
-        return [watcher for watchers in self._by_job.values() for watcher in watchers]
+    def _all_fall_behind(self) -> None:
+        for watchers in self._by_job.values():
+            for watcher in watchers:
+                watcher.fall_behind()
