@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from multipart import MultipartSegment, PushMultipartParser
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from hearsight_api.media_type import HEAD_BYTES, sniff
 from hearsight_api.problems import responses
@@ -21,7 +22,6 @@ from hearsight_api.schemas import Accepted, JobOptions
 from hearsight_api.services import Injected, Services
 from hearsight_core.contract import STAGE_PERCENT, JobStatus, ProgressData, Stage
 from hearsight_core.errors import (
-    HearSightError,
     InvalidRequestError,
     UploadRefusedError,
     UploadTooLargeError,
@@ -34,6 +34,8 @@ router = APIRouter(prefix="/api", tags=["jobs"])
 
 MAX_FIELD_BYTES = 16 * 1024
 MAX_FIELDS = 16
+MAX_FORM_BYTES = MAX_FIELDS * MAX_FIELD_BYTES
+"""What a body may hold beside the file's own bytes."""
 MAX_FILENAME = 200
 TELL_EVERY_S = 1.0
 """Pause between two pieces of news about an upload in flight."""
@@ -45,7 +47,7 @@ def safe_filename(given: str | None) -> str:
     """The last step of a path as any system writes it, fit for headers and screens."""
     last = PureWindowsPath(PurePosixPath(given or "").name).name
     kept = "".join(c for c in last if unicodedata.category(c) not in {"Cc", "Cf", "Cs"}).strip()
-    return kept[:MAX_FILENAME] or "upload"
+    return "upload" if kept in {"", ".", ".."} else kept[:MAX_FILENAME]
 
 
 class _Form:
@@ -57,9 +59,11 @@ class _Form:
         self.size_bytes = 0
         self.media_type = ""
         self.sha256 = hashlib.sha256()
+        self.limit_bytes = services.settings.max_upload_bytes
         self._services = services
         self._writer = writer
         self._total_bytes = total_bytes
+        self._job_id: int | None = None
         self._part: MultipartSegment | None = None
         self._held = bytearray()
         self._told = 0.0
@@ -92,13 +96,13 @@ class _Form:
             if self.filename is not None:
                 raise InvalidRequestError(field="file", detail="file: send one file a request")
             self.filename = safe_filename(part.filename)
+            # What came before the file is judged before the file is taken.
+            self._job_id = self.options().job_id
 
     async def _file_bytes(self, block: bytes) -> None:
         self.size_bytes += len(block)
-        if self.size_bytes > self._services.settings.max_upload_bytes:
-            raise UploadTooLargeError(
-                field="file", limit_bytes=self._services.settings.max_upload_bytes
-            )
+        if self.size_bytes > self.limit_bytes:
+            raise UploadTooLargeError(field="file", limit_bytes=self.limit_bytes)
         self.sha256.update(block)
         if not self.media_type:
             self._held += block
@@ -135,13 +139,12 @@ class _Form:
 
     async def _tell(self) -> None:
         """Shows an upload in flight to those who know its number: a client that chose it."""
-        number = self.fields.get("job_id", "")
-        if not (number.isascii() and number.isdigit()) or time.monotonic() < self._told:
+        if self._job_id is None or time.monotonic() < self._told:
             return
         self._told = time.monotonic() + TELL_EVERY_S
         stage = Stage.UPLOAD_PROCESSING
         news = ProgressData(
-            job_id=int(number),
+            job_id=self._job_id,
             status=JobStatus.PENDING,
             stage=stage,
             progress_percent=STAGE_PERCENT[stage],
@@ -182,7 +185,7 @@ def _announced_bytes(request: Request, services: Injected) -> int | None:
     if not announced.isdigit():
         return None
     limit = services.settings.max_upload_bytes
-    if int(announced) > limit + MAX_FIELDS * MAX_FIELD_BYTES:
+    if int(announced) > limit + MAX_FORM_BYTES:
         raise UploadTooLargeError(field="file", limit_bytes=limit)
     return int(announced)
 
@@ -192,16 +195,24 @@ async def _receive(request: Request, form: _Form) -> None:
 
     Raises:
         InvalidRequestError: it is no well-formed form, or is cut off.
+        UploadTooLargeError: it goes on and on, whatever it holds.
     """
+    limit = form.limit_bytes
+    left = limit + MAX_FORM_BYTES
     try:
         with PushMultipartParser(
             _boundary(request), max_segment_count=MAX_FIELDS, max_header_size=8192
         ) as parser:
             async for block in request.stream():
+                left -= len(block)
+                if left < 0:
+                    raise UploadTooLargeError(field="file", limit_bytes=limit)
                 for event in parser.parse(block):
                     await form.take(event)
     except multipart.MultipartError as error:
         raise InvalidRequestError(field="body", detail=f"body: {error}") from error
+    except ClientDisconnect as error:
+        raise InvalidRequestError(field="body", detail="body: broken off") from error
     if form.filename is None:
         raise InvalidRequestError(field="file", detail="file: Field required")
 
@@ -271,7 +282,7 @@ async def upload(
     )
     try:
         accepted = await run_in_threadpool(accept, services, wanted, options.job_id)
-    except HearSightError:
+    except Exception:
         await run_in_threadpool(services.storage.delete, key)
         raise
     if not accepted.created:
