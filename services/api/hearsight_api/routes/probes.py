@@ -11,8 +11,9 @@ router = APIRouter(tags=["probes"])
 
 
 @router.get("/healthz", summary="Does the process live?")
-def healthz() -> dict[str, str]:
+async def healthz() -> dict[str, str]:
     """Says nothing of the stores: a restart of the API would not mend them."""
+    # On the event loop: when the database is away, every thread may be waiting for it.
     return {"status": "ok"}
 
 
@@ -22,7 +23,12 @@ def readyz(services: Injected) -> dict[str, str]:
     return {"status": "ok", "postgresql": health.server_version(services.database)}
 
 
-@router.get("/metrics", response_class=Response, summary="Prometheus metrics")
-def metrics() -> Response:
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"description": "Every metric.", "content": {CONTENT_TYPE_LATEST: {}}}},
+    summary="Prometheus metrics",
+)
+async def metrics() -> Response:
     """In Prometheus's text format."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
