@@ -42,6 +42,23 @@ _TEXTS: dict[str, tuple[str, str]] = {
         " FLAC, OGG, MP4, MKV or WebM.",
         "该文件不是可识别的音频或视频。请上传 MP3、WAV、FLAC、OGG、MP4、MKV、WebM 等媒体文件。",
     ),
+    # HTTP alone
+    "http.bad_request": (
+        "The request can't be read. Send it as /docs shows.",
+        "无法读取该请求。请按 /docs 所示发送。",
+    ),
+    "http.not_found": (
+        "Nothing is at this path. The paths are listed at /docs.",
+        "此路径不存在。可用路径见 /docs。",
+    ),
+    "http.method_not_allowed": (
+        "This path does not take this method; the header Allow names those it takes.",
+        "此路径不支持该方法;可用方法见 Allow 响应头。",
+    ),
+    "http.range_not_satisfiable": (
+        "The range begins beyond the end of the media.",
+        "请求的范围超出媒体末尾。",
+    ),
     # network
     "network.dns": (
         "The name {host} could not be resolved. Check the address and the DNS of this machine.",

@@ -26,7 +26,7 @@ from hearsight_core.errors import (
     UploadRefusedError,
     UploadTooLargeError,
 )
-from hearsight_core.messages import Language
+from hearsight_core.messages import Language, render
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +46,14 @@ STATUS: dict[type[HearSightError], HTTPStatus] = {
     StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
     HearSightError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
+
+HTTP_CODE: dict[int, str] = {
+    HTTPStatus.BAD_REQUEST: "http.bad_request",
+    HTTPStatus.NOT_FOUND: "http.not_found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "http.method_not_allowed",
+    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "http.range_not_satisfiable",
+}
+"""Codes of what HTTP alone knows; Python's own names of statuses change between versions."""
 
 RETRY_AFTER_S = 5
 """What a client is told to wait when one of our stores is away."""
@@ -115,6 +123,12 @@ def _answer(
     )
 
 
+def _field(where: str, *steps: str | int, fault: str) -> str:
+    """The field's name, dotted; where there is none, the part of the request: body, query, path."""
+    # Of a body that is no JSON, the parser names the character it stumbled over.
+    return ".".join(map(str, steps)) if steps and fault != "json_invalid" else where
+
+
 def install(app: FastAPI, language: Language) -> None:
     """Make every error of `app` a problem document."""
 
@@ -130,10 +144,7 @@ def install(app: FastAPI, language: Language) -> None:
     @app.exception_handler(RequestValidationError)
     def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         errors = [
-            FieldProblem(
-                field=".".join(str(step) for step in found["loc"][1:]) or str(found["loc"][0]),
-                detail=found["msg"],
-            )
+            FieldProblem(field=_field(*found["loc"], fault=found["type"]), detail=found["msg"])
             for found in error.errors()
         ]
         named = "; ".join(f"{found.field}: {found.detail}" for found in errors)
@@ -145,8 +156,8 @@ def install(app: FastAPI, language: Language) -> None:
         status = HTTPStatus(error.status_code)
         if status is HTTPStatus.NO_CONTENT:
             return Response(status_code=status)
-        code = f"http.{status.name.lower()}"
-        response = _answer(request, status, code, str(error.detail))
+        code = HTTP_CODE[status]
+        response = _answer(request, status, code, render(code, language))
         response.headers.update(error.headers or {})
         return response
 

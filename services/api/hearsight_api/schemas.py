@@ -14,7 +14,8 @@ MAX_PROMPT = 2000
 
 
 def _auto_is_none(value: object) -> object:
-    return None if value in {"", "auto"} else value
+    # A tuple, not a set: what came in may have no hash.
+    return None if value in ("", "auto") else value
 
 
 def _no_nul(value: str) -> str:

@@ -60,13 +60,13 @@ def answer(accepted: submission.Accepted, response: Response) -> Accepted:
     """202 for a new job, 200 for one that had been taken before; `Location` either way."""
     response.status_code = HTTPStatus.ACCEPTED if accepted.created else HTTPStatus.OK
     response.headers["Location"] = f"/api/jobs/{accepted.job.id}"
-    return Accepted(job_id=accepted.job.id, task_id=accepted.task_id, status=JobStatus.PENDING)
+    return Accepted(job_id=accepted.job.id, task_id=accepted.task_id, status=accepted.job.status)
 
 
 @router.post(
     "/tasks/process",
     status_code=HTTPStatus.ACCEPTED,
-    responses=ACCEPTED_RESPONSES,
+    responses={**ACCEPTED_RESPONSES, **responses(HTTPStatus.BAD_REQUEST)},
     summary="Transcribe a URL",
 )
 def process(request: ProcessRequest, response: Response, services: Injected) -> Accepted:
@@ -119,7 +119,11 @@ def list_jobs(
     )
 
 
-@router.get("/jobs/{job_id}", responses=responses(HTTPStatus.NOT_FOUND), summary="Show a job")
+@router.get(
+    "/jobs/{job_id}",
+    responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
+    summary="Show a job",
+)
 def show(job_id: PathJobId, services: Injected) -> JobView:
     """Everything known of a job but its transcript."""
     return JobView.of(listing.get(services.database, job_id))
@@ -127,7 +131,7 @@ def show(job_id: PathJobId, services: Injected) -> JobView:
 
 @router.post(
     "/jobs/{job_id}/cancel",
-    responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY),
     summary="Cancel a job",
 )
 def cancel(job_id: PathJobId, services: Injected) -> JobView:
@@ -139,7 +143,7 @@ def cancel(job_id: PathJobId, services: Injected) -> JobView:
 
 @router.post(
     "/jobs/{job_id}/retry",
-    responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY),
     summary="Retry a failed or cancelled job",
 )
 def retry(job_id: PathJobId, services: Injected) -> JobView:
@@ -153,12 +157,14 @@ def retry(job_id: PathJobId, services: Injected) -> JobView:
 @router.delete(
     "/jobs/{job_id}",
     status_code=HTTPStatus.NO_CONTENT,
-    responses=responses(HTTPStatus.NOT_FOUND),
+    responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
     summary="Delete a job, its media and its transcript",
 )
 def delete(job_id: PathJobId, services: Injected) -> None:
     """Gone at once for everybody; a job in work is cancelled first, its objects follow."""
-    control.mark_deleted(services.database, job_id, services.settings.language)
+    job = control.mark_deleted(services.database, job_id, services.settings.language)
+    # Sends everybody who watches to the database, where the job is gone.
+    services.news.publish(progress_of(job), segments_after=job.version)
     services.news.forget(job_id)
     try:
         services.dispatcher.remove_deleted()

@@ -18,7 +18,7 @@ from hearsight_core.store import listing
 
 router = APIRouter(prefix="/api/jobs/{job_id}", tags=["transcripts"])
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
 
 
 def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
@@ -42,7 +42,6 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     if start >= size:
         raise HTTPException(
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
-            "The range begins beyond the end of the media.",
             headers={"Content-Range": f"bytes */{size}"},
         )
     return start, end
@@ -53,9 +52,12 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     response_class=StreamingResponse,
     responses={
         200: {"description": "The whole recording.", "content": {"application/octet-stream": {}}},
-        206: {"description": "The range asked for."},
+        206: {"description": "The range asked for.", "content": {"application/octet-stream": {}}},
         **responses(
-            HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.CONFLICT,
+            HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
         ),
     },
     summary="Fetch the recording",

@@ -1,5 +1,6 @@
 """Progress: the snapshot, and the stream of events."""
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from http import HTTPStatus
 from typing import Annotated
@@ -28,23 +29,27 @@ LOOK_S = 15.0
 PAGE = 1000
 """Segments read from the database at a time."""
 
+_EVENT_ID = re.compile(r"[0-9]{1,19}")
+
 
 @router.get(
     "",
     responses={
         404: {"model": ProgressData, "description": "No such job: status `idle`."},
-        **{k: v for k, v in responses().items() if k != HTTPStatus.NOT_FOUND},
+        **responses(HTTPStatus.UNPROCESSABLE_ENTITY),
     },
     summary="How a job stands",
 )
 def progress(job_id: PathJobId, services: Injected) -> ProgressData:
     """From Redis, or from the database where Redis knows nothing."""
     found = services.news.snapshot(job_id)
-    if found is not None:
+    if found is not None and found.version > 0:
         return found
     try:
         return progress_of(listing.get(services.database, job_id))
     except JobNotFoundError as error:
+        if found is not None:
+            return found  # an upload in flight, which may become this job
         idle = ProgressData(
             job_id=job_id,
             status=JobStatus.IDLE,
@@ -69,15 +74,12 @@ async def _last_seen(
         JobNotFoundError: there is no such job.
         HTTPException: 204, the reader has seen the end; browsers stop reconnecting on it.
     """
-    seen = (
-        int(last_event_id)
-        if last_event_id and last_event_id.isascii() and last_event_id.isdigit()
-        else 0
-    )
+    seen = int(last_event_id) if last_event_id and _EVENT_ID.fullmatch(last_event_id) else 0
     job = await run_in_threadpool(listing.get, services.database, job_id)
-    if job.status in TERMINAL and seen >= job.version:
+    if job.status in TERMINAL and seen == job.version:
         raise HTTPException(HTTPStatus.NO_CONTENT)
-    return seen
+    # A number that this job has not come to is another's: one of the same id, deleted since.
+    return seen if seen <= job.version else 0
 
 
 @router.get(
@@ -85,7 +87,7 @@ async def _last_seen(
     response_class=EventSourceResponse,
     responses={
         204: {"description": "You have seen the terminal event already."},
-        **responses(HTTPStatus.NOT_FOUND),
+        **responses(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
     },
     summary="Follow a job as server-sent events",
 )
@@ -111,6 +113,7 @@ class _Stream:
         self._services = services
         self._watcher = watcher
         self._seen = last_seen
+        self._told: ProgressData | None = None
 
     async def events(self) -> AsyncIterator[ServerSentEvent]:
         """Yields events until the terminal one, or until the job is deleted."""
@@ -164,5 +167,8 @@ class _Stream:
 
     def _progress(self, progress: ProgressData) -> Iterator[ServerSentEvent]:
         self._seen = max(self._seen, progress.version)
+        if progress == self._told:
+            return
+        self._told = progress
         kind = "end" if progress.status in TERMINAL else "progress"
         yield ServerSentEvent(event=kind, id=str(self._seen), data=progress)
