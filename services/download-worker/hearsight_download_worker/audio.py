@@ -1,0 +1,266 @@
+"""The sound of a media file, decoded in a child process that a bad file can't escape.
+
+See `decoder.py` for what the child is allowed and how it speaks.
+"""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+import filetype
+import numpy as np
+from numpy.typing import NDArray
+
+from hearsight_core.errors import (
+    CorruptError,
+    HearSightError,
+    NoAudioError,
+    TooLongError,
+    UnsupportedError,
+)
+
+SAMPLE_RATE_HZ: Final = 16_000
+
+_POLL_MS: Final = 500
+"""Time between two checks while the child is silent."""
+
+_READ_BYTES: Final = 1024 * 1024
+_MAX_HEADER_BYTES: Final = 1024 * 1024
+_MAX_DETAIL_CHARS: Final = 300
+
+_LEAST_CPU_S: Final = 60
+_CPU_SHARE: Final = 20
+"""A child may use a minute of CPU, and a second more for each 20 s of the longest recording: the
+slowest decoders need a hundredth of a recording's length."""
+
+_MISSING_MS: Final = 2_000
+_MISSING_SHARE: Final = 0.02
+"""A recording that is shorter than its header says, by more than both, was cut off."""
+
+_ENVIRONMENT: Final = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
+"""All that the child sees of our environment, which holds keys and passwords."""
+
+
+@dataclass(frozen=True)
+class AudioStream:
+    """One audio track; `language` as the container says it, such as `eng`."""
+
+    index: int
+    codec: str
+    language: str | None
+    channels: int
+    sample_rate: int
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a file's header says; `chosen` is the index of the track that is decoded.
+
+    That is the track marked as default, else the first; one for the blind, a commentary or a
+    dubbed one only if there is no other.
+    """
+
+    container: str
+    duration_ms: int | None
+    streams: tuple[AudioStream, ...]
+    chosen: int
+
+
+class Audio:
+    """A file's sound while it is being decoded.
+
+    Attributes:
+        info: What its header says.
+        duration_ms: How much has been decoded; the recording's real length after `blocks` ended.
+        truncated: After `blocks` ended: whether the file broke off before its end.
+    """
+
+    def __init__(
+        self,
+        child: "_Child",
+        info: MediaInfo,
+        *,
+        max_duration_s: float,
+        start_ms: int,
+    ) -> None:
+        self._child = child
+        self._max_duration_s = max_duration_s
+        self.info = info
+        self.duration_ms = start_ms
+        self.truncated = False
+
+    def blocks(self, seconds: float) -> Iterator[NDArray[np.int16]]:
+        """The sound, mono int16 at 16 kHz, in blocks of `seconds`; the last may be shorter.
+
+        Raises:
+            TooLongError: the recording is longer than it may be, whatever its header says.
+            CorruptError: nothing could be decoded, or the decoder failed.
+        """
+        size = max(1, round(seconds * SAMPLE_RATE_HZ)) * 2
+        received = 0
+        first_ms = self.duration_ms
+        while block := self._child.read(size):
+            received += len(block) // 2
+            self.duration_ms = first_ms + received * 1000 // SAMPLE_RATE_HZ
+            if self.duration_ms > self._max_duration_s * 1000:
+                raise TooLongError(limit_s=self._max_duration_s)
+            yield np.frombuffer(block[: len(block) // 2 * 2], dtype="<i2")
+        end = self._child.end()
+        if not end["samples"]:
+            raise CorruptError(detail="no sound could be decoded")
+        self.duration_ms = end["samples"] * 1000 // SAMPLE_RATE_HZ
+        self.truncated = end["cut_off"] or self._is_short()
+
+    def _is_short(self) -> bool:
+        promised_ms = self.info.duration_ms or 0
+        missing_ms = promised_ms - self.duration_ms
+        return missing_ms > max(_MISSING_MS, promised_ms * _MISSING_SHARE)
+
+
+@contextmanager
+def open_audio(
+    path: Path,
+    *,
+    memory_mib: int,
+    max_duration_s: float,
+    start_ms: int = 0,
+    check: Callable[[], None] = lambda: None,
+) -> Iterator[Audio]:
+    """Decodes the sound of the file at `path`, in a child that ends with the context.
+
+    Args:
+        path: A local file; nothing else is opened, whatever the file refers to.
+        memory_mib: Address space the child may use, MiB.
+        max_duration_s: Longest recording, seconds.
+        start_ms: Leaves out the sound before this; the rest is the same, sample by sample, as
+            without it.
+        check: Called before every read and each half second; it raises to stop.
+
+    Raises:
+        NoAudioError: the file has no audio track.
+        UnsupportedError: the file is no media, or of a kind that is not decoded here.
+        CorruptError: the file is media, but damaged beyond use; or it ended its decoder.
+        TooLongError: the header says that it is longer than `max_duration_s`.
+    """
+    order = {
+        "memory_mib": memory_mib,
+        "cpu_s": _LEAST_CPU_S + int(max_duration_s / _CPU_SHARE),
+        "start_ms": start_ms,
+    }
+    with _child(path, json.dumps(order)) as process:
+        child = _Child(process, check)
+        header = child.header()
+        if "error" in header:
+            raise _refusal(path, header)
+        info = _media_info(header["info"])
+        if (info.duration_ms or 0) > max_duration_s * 1000:
+            raise TooLongError(limit_s=max_duration_s)
+        yield Audio(child, info, max_duration_s=max_duration_s, start_ms=start_ms)
+
+
+@contextmanager
+def _child(path: Path, order: str) -> Iterator[subprocess.Popen[bytes]]:
+    with path.open("rb") as media:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-m", "hearsight_download_worker.decoder", order],
+            stdin=media,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+        )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+class _Child:
+    """What the decoder says, read without waiting blindly."""
+
+    def __init__(self, process: subprocess.Popen[bytes], check: Callable[[], None]) -> None:
+        assert process.stdout is not None  # noqa: S101  it was asked for
+        assert process.stderr is not None  # noqa: S101  as above
+        self._process = process
+        self._out: IO[bytes] = process.stdout
+        self._err: IO[bytes] = process.stderr
+        self._check = check
+        self._held = bytearray()
+
+    def header(self) -> dict[str, Any]:
+        """The first line."""
+        while (line_end := self._held.find(b"\n")) < 0:
+            if len(self._held) > _MAX_HEADER_BYTES or not self._receive():
+                raise self._failure()
+        line = bytes(self._held[:line_end])
+        del self._held[: line_end + 1]
+        header: dict[str, Any] = json.loads(line)
+        return header
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes of sound; fewer at its end."""
+        self._check()
+        while len(self._held) < size and self._receive():
+            pass
+        block = bytes(self._held[:size])
+        del self._held[:size]
+        return block
+
+    def end(self) -> dict[str, Any]:
+        """How it ended.
+
+        Raises:
+            CorruptError: not well.
+        """
+        words = self._last_words()
+        if self._process.returncode != 0:
+            raise self._failure(words)
+        said: dict[str, Any] = json.loads(words)
+        return said
+
+    def _receive(self) -> bool:
+        """Waits for more; False at the end."""
+        poll = select.poll()
+        poll.register(self._out, select.POLLIN)
+        while not poll.poll(_POLL_MS):
+            self._check()
+        received = os.read(self._out.fileno(), _READ_BYTES)
+        self._held += received
+        return bool(received)
+
+    def _last_words(self) -> str:
+        lines = self._err.read().decode(errors="replace").strip().splitlines() or [""]
+        self._process.wait()
+        return lines[-1]
+
+    def _failure(self, words: str | None = None) -> CorruptError:
+        words = self._last_words() if words is None else words
+        code = self._process.returncode
+        if code < 0:
+            words = f"it ended its decoder with {signal.Signals(-code).name}"
+        return CorruptError(detail=words[:_MAX_DETAIL_CHARS])
+
+
+def _refusal(path: Path, header: dict[str, Any]) -> HearSightError:
+    if header["error"] == "no_audio":
+        return NoAudioError()
+    if path.stat().st_size == 0:
+        return CorruptError(detail="the file is empty")
+    kind = filetype.guess(path)
+    if kind is not None and kind.mime.startswith(("audio/", "video/")):
+        return CorruptError(detail=header["detail"])
+    return UnsupportedError(detail=header["detail"])
+
+
+def _media_info(info: dict[str, Any]) -> MediaInfo:
+    streams = tuple(AudioStream(**stream) for stream in info["streams"])
+    return MediaInfo(info["container"], info["duration_ms"], streams, info["chosen"])

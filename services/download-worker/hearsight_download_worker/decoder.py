@@ -1,0 +1,250 @@
+"""Decodes one media file, in a process of its own: `python -m hearsight_download_worker.decoder`.
+
+The file may come from anyone, and decoders have bugs. So this process has what it needs and nothing
+else: the file is its standard input; it can open no other file or connection, start no process, and
+write to no file; its memory and CPU time are limited. A playlist or a container that refers to
+other places is refused. Whatever happens in here ends this process and harms no other.
+
+Standard output is one line of JSON, the header, then the sound: mono int16 little-endian, 16 kHz.
+The header is `{"info": ...}` (see `MediaInfo` in `audio.py`) or `{"error": kind, "detail": text}`
+with the kind `unsupported` or `no_audio`, and then nothing follows. Standard error ends
+with one line of JSON, `{"samples": all decoded, "cut_off": whether the file broke off}`, without
+which the decoder has failed.
+
+This module imports no more than it must: its start is part of every job's waiting time.
+"""
+
+import json
+import os
+import resource
+import sys
+from typing import IO, Any, Final, NoReturn
+
+import av
+import av.subtitles.codeccontext  # PyAV loads these two when needed, and then it would be too late
+import av.subtitles.stream
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Disposition
+
+SAMPLE_RATE_HZ: Final = 16_000
+
+_FORMATS: Final = (
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,loas,matroska,mov,mp3,"
+    "mpc,mpc8,mpeg,mpegts,mxf,ogg,rm,tak,truehd,tta,voc,w64,wav,webm,wv"
+)
+"""FFmpeg's demuxers of containers that hold their own sound. Those that fetch it from elsewhere
+(hls, dash, concat, sdp, ...) and those of pictures, text and raw data are left out."""
+
+_GAP_S: Final = 0.5
+_LONGEST_GAP_S: Final = 300.0
+"""A gap in the timestamps between these is filled with silence, so that times stay those of the
+recording; a shorter one may be rounding, a longer one a clock that was set anew."""
+
+_SECOND_TRACK: Final = (
+    Disposition.visual_impaired | Disposition.comment | Disposition.descriptions | Disposition.dub
+)
+_READ_BYTES: Final = 1024 * 1024
+
+
+class _RefusedError(Exception):
+    """The file can't be decoded, for a reason the header has a name for."""
+
+    def __init__(self, kind: str, detail: str = "") -> None:
+        self.kind = kind
+        self.detail = detail
+        super().__init__(kind)
+
+
+def main() -> int:
+    """Decodes standard input as the JSON in the first argument says; returns the exit code.
+
+    The argument holds `memory_mib`, `cpu_s`, and `start_ms`, up to which sound is left out.
+    """
+    order: dict[str, int] = json.loads(sys.argv[1])
+    _confine(order["memory_mib"], order["cpu_s"])
+    with open(1, "wb", buffering=_READ_BYTES) as out:
+        try:
+            container = _open()
+            stream = _choose(container)
+            out.write(json.dumps({"info": _info(container, stream)}).encode() + b"\n")
+            out.flush()
+            decoding = _Decoding(container, stream, out, skip_ms=order["start_ms"])
+            decoding.run()
+        except _RefusedError as error:
+            refusal = {"error": error.kind, "detail": error.detail}
+            out.write(json.dumps(refusal).encode() + b"\n")
+            return 0
+    sys.stderr.write(json.dumps({"samples": decoding.samples, "cut_off": decoding.cut_off}) + "\n")
+    return 0
+
+
+def _confine(memory_mib: int, cpu_s: int) -> None:
+    """Takes away everything but the three descriptors that are open, some memory and time."""
+    memory = memory_mib * 1024 * 1024
+    limits = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CPU: cpu_s,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_NOFILE: 3,
+        resource.RLIMIT_NPROC: 0,
+    }
+    if sys.platform != "darwin":  # which refuses to limit address space
+        limits[resource.RLIMIT_AS] = memory
+    for limit, value in limits.items():
+        resource.setrlimit(limit, (value, value))
+
+
+def _refuse_to_open(url: str, _flags: int, _options: object) -> NoReturn:
+    raise PermissionError(f"the file refers to {url}")
+
+
+def _open() -> InputContainer:
+    try:
+        return av.open(
+            open(0, "rb", buffering=0),
+            container_options={"format_whitelist": _FORMATS, "protocol_whitelist": "none"},
+            buffer_size=_READ_BYTES,
+            io_open=_refuse_to_open,
+            metadata_errors="replace",
+            mode="r",
+        )
+    except MemoryError:
+        raise
+    except (av.error.FFmpegError, PermissionError) as error:
+        # FFmpeg says no more than this, be it no media at all or damaged: the parent looks.
+        raise _RefusedError("unsupported", error.strerror or str(error)) from error
+
+
+def _choose(container: InputContainer) -> AudioStream:
+    """The track to decode: the default one, else the first; no commentary if there is another."""
+    tracks = container.streams.audio
+    if not tracks:
+        raise _RefusedError("no_audio")
+    known = [track for track in tracks if track.codec_context is not None]
+    if not known:
+        raise _RefusedError("unsupported", "no decoder for its sound")
+
+    def order(track: AudioStream) -> tuple[bool, bool, int]:
+        is_default = bool(track.disposition & Disposition.default)
+        return bool(track.disposition & _SECOND_TRACK), not is_default, track.index
+
+    return min(known, key=order)
+
+
+def _info(container: InputContainer, chosen: AudioStream) -> dict[str, Any]:
+    if chosen.duration is not None and chosen.time_base is not None:
+        duration_ms: int | None = round(chosen.duration * chosen.time_base * 1000)
+    elif container.duration is not None:
+        duration_ms = container.duration // 1000
+    else:
+        duration_ms = None
+    return {
+        "container": container.format.name,
+        "duration_ms": duration_ms,
+        "chosen": chosen.index,
+        "streams": [
+            {
+                "index": track.index,
+                "codec": track.codec_context.name,
+                "language": None if track.language == "und" else track.language,
+                "channels": track.codec_context.channels,
+                "sample_rate": track.codec_context.sample_rate,
+            }
+            for track in container.streams.audio
+            if track.codec_context is not None
+        ],
+    }
+
+
+class _Decoding:
+    """Writes a track's sound, from the start of the recording, without its first `skip_ms`."""
+
+    def __init__(
+        self, container: InputContainer, stream: AudioStream, out: IO[bytes], *, skip_ms: int
+    ) -> None:
+        self._container = container
+        self._stream = stream
+        self._out = out
+        self._skip = skip_ms * SAMPLE_RATE_HZ // 1000
+        self._resampler: av.AudioResampler | None = None
+        self._shape: tuple[str, str, int] | None = None
+        self._clock_s = (container.start_time or 0) / av.time_base
+        self.samples = 0
+        """Samples decoded, those left out included."""
+        self.cut_off = False
+        """Whether the file ended in the middle of something."""
+
+    def run(self) -> None:
+        """Decodes to the end, or as far as it goes; damaged pieces are left out."""
+        # More threads would not make one track faster, and none can be started here.
+        self._stream.codec_context.thread_count = 1
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError:
+                self.cut_off = True
+                break
+            if packet is None:
+                break
+            self._decode(packet)
+        self._flush()
+
+    def _decode(self, packet: "av.Packet[AudioStream]") -> None:
+        try:
+            frames = packet.decode()
+        except av.error.MemoryError as error:
+            raise MemoryError from error
+        except av.error.FFmpegError:
+            self.cut_off = True
+            return
+        for frame in frames:
+            self.cut_off = False
+            self._fill_gap(frame)
+            self._resample(frame)
+
+    def _fill_gap(self, frame: av.AudioFrame) -> None:
+        if frame.time is not None:
+            gap_s = frame.time - self._clock_s
+            if _GAP_S < gap_s <= _LONGEST_GAP_S:
+                self._write(bytes(2 * round(gap_s * SAMPLE_RATE_HZ)))
+            if abs(gap_s) > _GAP_S:
+                self._clock_s = frame.time
+        self._clock_s += frame.samples / frame.sample_rate
+
+    def _resample(self, frame: av.AudioFrame) -> None:
+        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if shape != self._shape:
+            self._flush()
+            self._shape = shape
+            self._resampler = av.AudioResampler("s16", "mono", SAMPLE_RATE_HZ)
+        frame.pts = None  # only the samples count from here on
+        assert self._resampler is not None  # noqa: S101  made with the first frame
+        for resampled in self._resampler.resample(frame):
+            self._write(memoryview(resampled.planes[0])[: 2 * resampled.samples])
+
+    def _flush(self) -> None:
+        if self._resampler is None:
+            return
+        for resampled in self._resampler.resample(None):
+            self._write(memoryview(resampled.planes[0])[: 2 * resampled.samples])
+        self._resampler = None
+
+    def _write(self, sound: bytes | memoryview) -> None:
+        count = len(sound) // 2
+        left_out = min(count, max(0, self._skip - self.samples))
+        self.samples += count
+        self._out.write(sound[2 * left_out :])
+
+
+if __name__ == "__main__":
+    try:
+        code = main()
+    except BrokenPipeError:
+        code = 1  # nobody listens any more
+    except MemoryError:
+        sys.stderr.write("it needs more memory than a decoder may use\n")
+        code = 1
+    sys.stderr.flush()
+    os._exit(code)  # at once: there is nothing to tidy, and libraries may crash on the way out
