@@ -16,13 +16,15 @@ from httpx_sse import connect_sse
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hearsight.failures import NotFoundError, RefusedError, UnreachableError
-from hearsight_core.contract import TERMINAL, JobStatus, ProgressData, Segment
+from hearsight_core.contract import TERMINAL, JobStatus, ProgressData, Segment, SpeechTask
 
 SILENCE_S = 45
 """The API sends a sign of life every 15 seconds; after three missed the connection is dead."""
 GIVE_UP_S = 60
 """A stream of events that can't be had again for so long is given up."""
 LONGEST_PAUSE_S = 5.0
+
+Priority = Literal["high", "normal", "low"]
 
 Format = Literal["json", "srt", "vtt", "txt", "tsv"]
 
@@ -36,11 +38,11 @@ class Options(BaseModel):
 
     job_id: int | None = None
     language: str | None = None
-    task: str | None = None
+    task: SpeechTask | None = None
     word_timestamps: bool | None = None
     initial_prompt: str | None = None
     hotwords: str | None = None
-    priority: str | None = None
+    priority: Priority | None = None
 
 
 class Accepted(BaseModel):

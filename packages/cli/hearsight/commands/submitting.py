@@ -1,0 +1,155 @@
+"""`submit` and `watch`: hand media in, and see it through."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from hearsight.client import Accepted, Client, Options, Priority
+from hearsight.commands.session import AsJson, Session, Url, begin
+from hearsight.failures import CommandError, Exit, UnreachableError, UsageError
+from hearsight.watching import watch as follow
+
+SCHEMES = ("http://", "https://")
+
+
+def submit(
+    context: typer.Context,
+    sources: Annotated[
+        list[str], typer.Argument(metavar="URL_OR_FILE", help="Addresses or files, any mix.")
+    ],
+    *,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow to the end.")] = False,
+    language: Annotated[
+        str | None, typer.Option(help="Language spoken, such as en; left out: detected.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="transcribe, or translate into English.")] = None,
+    word_timestamps: Annotated[
+        bool, typer.Option("--word-timestamps", help="Give each word its times.")
+    ] = False,
+    initial_prompt: Annotated[
+        str | None, typer.Option(help="Text that sets style and spelling.")
+    ] = None,
+    hotwords: Annotated[str | None, typer.Option(help="Words to listen for.")] = None,
+    priority: Annotated[Priority | None, typer.Option(help="Place in the queue.")] = None,
+    job_id: Annotated[
+        int | None,
+        typer.Option(min=1, help="Your own number; sent again, it makes no second job."),
+    ] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have videos, recordings or files transcribed.
+
+    Example: hearsight submit talk.mp3 https://example.org/talk.mp4 --watch
+    """
+    session = begin(context, url, as_json=as_json)
+    if job_id is not None and len(sources) > 1:
+        raise UsageError("--job-id names one job; give one URL or file with it.")
+    for source in sources:
+        _check(source)
+    options = Options(
+        job_id=job_id,
+        language=language,
+        task=task,
+        word_timestamps=word_timestamps or None,
+        initial_prompt=initial_prompt,
+        hotwords=hotwords,
+        priority=priority,
+    )
+    with session.client() as client:
+        jobs, worst = _submit_all(session, client, sources, options)
+        if watch and jobs:
+            worst = _follow(session, client, jobs) or worst
+        elif jobs:
+            numbers = " ".join(map(str, jobs))
+            session.output.show(f"Follow with: hearsight watch {numbers}")
+    raise typer.Exit(worst)
+
+
+def watch(
+    context: typer.Context,
+    jobs: Annotated[list[int], typer.Argument(metavar="JOB", min=1, help="Jobs to follow.")],
+    *,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow jobs to their end; Ctrl-C leaves them running.
+
+    Example: hearsight watch 41 42
+    """
+    session = begin(context, url, as_json=as_json)
+    with session.client() as client:
+        raise typer.Exit(_follow(session, client, jobs))
+
+
+def _check(source: str) -> None:
+    """Refuses what is neither an address nor a file, before anything is sent."""
+    if source.startswith(SCHEMES) or Path(source).is_file():
+        return
+    if Path(source).is_dir():
+        raise UsageError(f"{source} is a folder; name the files in it.")
+    raise UsageError(f"{source} is no file here, and no http:// or https:// address.")
+
+
+def _submit_all(
+    session: Session, client: Client, sources: list[str], options: Options
+) -> tuple[list[int], Exit]:
+    """Hands every source in; one that is refused does not hold up the others."""
+    jobs: list[int] = []
+    worst = Exit.OK
+    for source in sources:
+        try:
+            accepted = _submit(session, client, source, options)
+        except UnreachableError:
+            raise
+        except CommandError as error:
+            session.output.error(error)
+            worst = worst or error.exit
+            continue
+        jobs.append(accepted.job_id)
+        session.output.document({"source": source, **accepted.model_dump(mode="json")})
+        session.output.show(f"Job {accepted.job_id}: {source}")
+    return jobs, worst
+
+
+def _submit(session: Session, client: Client, source: str, options: Options) -> Accepted:
+    if source.startswith(SCHEMES):
+        return client.process(source, options)
+    path = Path(source)
+    shown = session.output.console.is_terminal and not session.output.as_json
+    with Progress(
+        TextColumn("Sending {task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=session.output.console,
+        transient=True,
+        disable=not shown,
+    ) as bars:
+        bar = bars.add_task(path.name, total=path.stat().st_size)
+        try:
+            return client.upload(path, options, lambda count: bars.update(bar, completed=count))
+        except OSError as error:
+            raise UsageError(f"{source} can't be read: {error.strerror}.") from error
+
+
+def _follow(session: Session, client: Client, jobs: list[int]) -> Exit:
+    numbers = " ".join(map(str, jobs))
+    try:
+        outcome = follow(client, jobs, session.output)
+    except KeyboardInterrupt:
+        session.output.show(f"Left running. Follow again with: hearsight watch {numbers}")
+        return Exit.INTERRUPTED
+    if outcome is Exit.OK and len(jobs) == 1:
+        session.output.show(f"Read it with: hearsight transcript {numbers}")
+    return outcome
