@@ -226,12 +226,10 @@ class Worker:
             work(lease)
         except Draining:
             log.info("given back: this worker is about to end")
-            return "given_back", self._recorded(lambda: outcomes.give_back(self.database, task))
+            return "given_back", self._let_go(task)
         except Cancelled:
             log.info("stopped on request")
-            return "stopped", self._recorded(
-                lambda: outcomes.stop(self.database, task, self.language)
-            )
+            return "stopped", self._let_go(task)
         except Interruption:
             raise
         except HearSightError as error:
@@ -243,6 +241,9 @@ class Worker:
             unexpected = UnexpectedError(detail=f"{type(error).__name__}: {error}")
             return unexpected.code, self._failed(task, unexpected)
         return "done", self._recorded(lambda: outcomes.finish(self.database, task, self.language))
+
+    def _let_go(self, task: Task) -> Job:
+        return self._recorded(lambda: outcomes.let_go(self.database, task, self.language))
 
     def _failed(self, task: Task, error: HearSightError) -> Job:
         return self._recorded(

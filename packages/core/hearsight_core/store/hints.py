@@ -42,10 +42,12 @@ def take_due(
             .order_by(tasks.c.rank_at, tasks.c.created_at, tasks.c.part_index, tasks.c.id)
             .limit(in_flight_max - in_flight)
             .with_for_update(skip_locked=True)
+            # As a subquery in IN it could be run once for every row, each time locking others.
+            .cte("due")
         )
         rows = connection.execute(
             update(tasks)
-            .where(tasks.c.id.in_(due.scalar_subquery()))
+            .where(tasks.c.id == due.c.id)
             .values(hinted_at=func.now())
             .returning(tasks.c.id, tasks.c.attempt, tasks.c.rank_at, tasks.c.part_index)
         ).all()

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from hearsight_core.contract import TERMINAL, Hint, JobStatus, Queue
-from hearsight_core.errors import WorkerLostError
+from hearsight_core.errors import JobNotFoundError, WorkerLostError
 from hearsight_core.jobs import Job, Part, Task, TaskState
 from hearsight_core.messages import Language
 from hearsight_core.store.changes import change_job, locked_job
@@ -37,7 +37,10 @@ def claim(database: Database, hint: Hint, *, owner: str, lease_s: float) -> Clai
         ).scalar()
         if job_id is None:
             return None
-        job = locked_job(connection, job_id)
+        try:
+            job = locked_job(connection, job_id)
+        except JobNotFoundError:
+            return None  # purged since the task was read
         if job.cancel_requested or job.deleted or job.status in TERMINAL:
             return None
         row = connection.execute(

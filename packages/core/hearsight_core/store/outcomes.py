@@ -10,12 +10,15 @@ from datetime import timedelta
 from sqlalchemy import Connection, func, select, update
 
 from hearsight_core.contract import TERMINAL, JobStatus
-from hearsight_core.errors import HearSightError, LeaseLost
+from hearsight_core.errors import HearSightError, JobNotFoundError, LeaseLost
 from hearsight_core.jobs import Job, Task, TaskState
 from hearsight_core.messages import Language, render
 from hearsight_core.store.changes import change_job, end_job, locked_job, settle
 from hearsight_core.store.database import Database
 from hearsight_core.store.tables import tasks
+
+MAX_DOUBLINGS = 60
+"""More would overflow in the end; the longest pause is reached long before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +34,8 @@ class RetryPolicy:
 
         "Equal jitter" of M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
         """
-        ceiling = min(self.backoff_max_s, self.backoff_s * 2.0 ** (failures - 1))
+        doublings = min(failures - 1, MAX_DOUBLINGS)
+        ceiling = min(self.backoff_max_s, self.backoff_s * 2.0**doublings)
         return ceiling / 2 + random.uniform(0, ceiling / 2)  # noqa: S311  no secret depends on it
 
 
@@ -39,9 +43,12 @@ def locked_attempt(connection: Connection, task: Task) -> Job:
     """The task's job, locked, if the attempt is still the current one.
 
     Raises:
-        LeaseLost: it is not; nothing may be written.
+        LeaseLost: it is not, or the job was deleted and purged; nothing may be written.
     """
-    job = locked_job(connection, task.job_id)
+    try:
+        job = locked_job(connection, task.job_id)
+    except JobNotFoundError as error:
+        raise LeaseLost from error
     current = connection.execute(
         select(tasks.c.id).where(
             tasks.c.id == task.id,
@@ -81,10 +88,12 @@ def finish(database: Database, task: Task, language: Language) -> Job:
         return settle(connection, job, language)
 
 
-def stop(database: Database, task: Task, language: Language) -> Job:
-    """Marks the task cancelled because its job is to stop, and ends the job if it was the last.
+def let_go(database: Database, task: Task, language: Language) -> Job:
+    """Ends the attempt with the task unfinished, not as a failure.
 
-    Where the job goes on after all (it was retried meanwhile), the task goes back to the queue.
+    Where the job is to stop, the task is cancelled, and the job with it if that was the last one
+    running; where it goes on (the worker drains, or the job was retried meanwhile), the task goes
+    back into the queue at once.
 
     Raises:
         LeaseLost: the attempt is no longer the current one.
@@ -96,18 +105,6 @@ def stop(database: Database, task: Task, language: Language) -> Job:
             return job
         _leave_running(connection, task, TaskState.CANCELLED, finished_at=func.now())
         return settle(connection, job, language)
-
-
-def give_back(database: Database, task: Task) -> Job:
-    """Puts the task back into the queue at once, not as a failure: the worker is about to end.
-
-    Raises:
-        LeaseLost: the attempt is no longer the current one.
-    """
-    with database.begin() as connection:
-        job = locked_attempt(connection, task)
-        _leave_running(connection, task, TaskState.WAITING, ready_at=func.now())
-        return job
 
 
 def fail(

@@ -1,11 +1,14 @@
 """The tables. The migrations make them; a test holds the two together."""
 
+import re
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
     DateTime,
+    Dialect,
     Enum,
     Float,
     ForeignKey,
@@ -15,6 +18,7 @@ from sqlalchemy import (
     Sequence,
     Table,
     Text,
+    TypeDecorator,
     UniqueConstraint,
     Uuid,
     func,
@@ -24,6 +28,25 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from hearsight_core.contract import JobStatus, Queue, Stage, TaskKind
 from hearsight_core.jobs import TaskState
+
+
+class AnyText(TypeDecorator[str]):
+    """Text that comes from outside (a site's title, a library's words), stored whatever it holds.
+
+    What PostgreSQL can't keep, NUL and lone surrogates, becomes U+FFFD: an outcome must not stay
+    unrecorded because of a letter in its message.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """The text as it is stored."""
+        del dialect
+        return None if value is None else _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
+
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 metadata = MetaData(
     naming_convention={
@@ -53,9 +76,9 @@ jobs = Table(
     Column("stage", _one_of(*Stage, name="stage"), nullable=False),
     Column("stage_percent", Float, nullable=False),
     Column("overall_percent", Float, nullable=False, server_default=text("0")),
-    Column("message", Text, nullable=False),
-    Column("source_url", Text),
-    Column("filename", Text),
+    Column("message", AnyText, nullable=False),
+    Column("source_url", AnyText),
+    Column("filename", AnyText),
     Column("media_key", Text),
     Column("media_bytes", BigInteger),
     Column("media_type", Text),
@@ -72,7 +95,7 @@ jobs = Table(
     Column("cancel_requested_at", DateTime(timezone=True)),
     Column("deleted_at", DateTime(timezone=True)),
     Column("error_code", Text),
-    Column("error", Text),
+    Column("error", AnyText),
     Column("attempt", Integer, nullable=False, server_default=text("0")),
     Column("version", BigInteger, nullable=False, server_default=text("1")),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
@@ -106,7 +129,7 @@ tasks = Table(
     Column("owner", Text),
     Column("lease_until", DateTime(timezone=True)),
     Column("error_code", Text),
-    Column("error", Text),
+    Column("error", AnyText),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("finished_at", DateTime(timezone=True)),
     UniqueConstraint("job_id", "kind", "part_index", postgresql_nulls_not_distinct=True),
@@ -154,7 +177,7 @@ segments = Table(
     Column("position", Integer, nullable=False),
     Column("start_ms", BigInteger, nullable=False),
     Column("end_ms", BigInteger, nullable=False),
-    Column("text", Text, nullable=False),
+    Column("text", AnyText, nullable=False),
     Column("words", JSONB),
     Column("avg_logprob", Float, nullable=False),
     Column("no_speech_prob", Float, nullable=False),

@@ -1,13 +1,22 @@
 """What a running attempt writes: progress, the stored media, parts, segments.
 
-Every function here refuses with LeaseLost once the attempt is no longer the current one.
+Every function here refuses with LeaseLost once the attempt is no longer the current one, and with
+Cancelled once the job has ended (another of its tasks failed for good): the work has to stop.
 """
 
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
-from hearsight_core.contract import STAGE_PERCENT, TASK_QUEUE, Segment, Stage, TaskKind
+from hearsight_core.contract import (
+    STAGE_PERCENT,
+    TASK_QUEUE,
+    TERMINAL,
+    Segment,
+    Stage,
+    TaskKind,
+)
+from hearsight_core.errors import Cancelled
 from hearsight_core.jobs import (
     RANK_OFFSET,
     Job,
@@ -25,10 +34,25 @@ from hearsight_core.store.rows import StoredSegment, part_of
 from hearsight_core.store.tables import jobs, parts, segments, tasks
 
 
+def _working_on(connection: Connection, task: Task) -> Job:
+    """The task's job, locked, if this attempt may still write to it.
+
+    An ended job must keep showing how it ended, and a task added to it would wait forever.
+
+    Raises:
+        LeaseLost: the attempt is no longer the current one.
+        Cancelled: the job has ended.
+    """
+    job = locked_attempt(connection, task)
+    if job.status in TERMINAL:
+        raise Cancelled
+    return job
+
+
 def report(database: Database, task: Task, stage: Stage, percent: float, message: str) -> Job:
     """Shows the job in `stage` at `percent` of it."""
     with database.begin() as connection:
-        job = locked_attempt(connection, task)
+        job = _working_on(connection, task)
         return change_job(connection, job, **staged(job, stage, percent, message))
 
 
@@ -45,7 +69,7 @@ class Media:
 def set_media(database: Database, task: Task, media: Media, message: str) -> Job:
     """Points the job at its stored original; its bytes are never fetched again."""
     with database.begin() as connection:
-        job = locked_attempt(connection, task)
+        job = _working_on(connection, task)
         return change_job(
             connection,
             job,
@@ -60,7 +84,7 @@ def set_media(database: Database, task: Task, media: Media, message: str) -> Job
 def set_duration(database: Database, task: Task, duration_ms: int) -> Job:
     """Notes how long the recording is, as far as its container tells."""
     with database.begin() as connection:
-        job = locked_attempt(connection, task)
+        job = _working_on(connection, task)
         return change_job(connection, job, duration_ms=duration_ms)
 
 
@@ -79,7 +103,7 @@ def last_part(database: Database, job_id: int) -> Part | None:
 def add_part(database: Database, task: Task, part: Part, *, task_id: str) -> Job:
     """Adds a part, whose object is stored already, and the task that transcribes it."""
     with database.begin() as connection:
-        job = locked_attempt(connection, task)
+        job = _working_on(connection, task)
         connection.execute(
             insert(parts).values(
                 job_id=job.id,
@@ -110,7 +134,7 @@ def add_part(database: Database, task: Task, part: Part, *, task_id: str) -> Job
 def finish_cut(database: Database, task: Task, duration_ms: int) -> Job:
     """Declares that the last part is there and how long the recording truly is."""
     with database.begin() as connection:
-        job = locked_attempt(connection, task)
+        job = _working_on(connection, task)
         return change_job(connection, job, cut_done=True, duration_ms=duration_ms)
 
 
@@ -119,7 +143,7 @@ def set_language(
 ) -> Job:
     """Notes language and model; the part that says it first decides for the whole job."""
     with database.begin() as connection:
-        job = locked_attempt(connection, task)
+        job = _working_on(connection, task)
         if job.language is not None:
             return job
         return change_job(
@@ -156,7 +180,7 @@ def add_segments(
     """
     start_ms, end_ms = part.chunks[chunk_index]
     with database.begin() as connection:
-        job = locked_attempt(connection, task)
+        job = _working_on(connection, task)
         moved = connection.execute(
             update(parts)
             .where(
@@ -188,7 +212,7 @@ def add_segments(
                 ],
             )
         recognised_ms = job.recognised_ms + end_ms - start_ms
-        percent = recognising_percent(recognised_ms, max(job.speech_ms, recognised_ms))
+        percent = recognising_percent(recognised_ms, max(_speech_expected_ms(job), recognised_ms))
         # While parts are still being cut the share can fall; the percentage must not.
         if job.stage is Stage.ASR_RECOGNIZING:
             percent = max(percent, job.stage_percent)
@@ -203,6 +227,14 @@ def add_segments(
         return Appended(job=changed, version_before=job.version, segments=stored)
 
 
+def _speech_expected_ms(job: Job) -> int:
+    """How much speech there is to recognise: until the last part is cut, all that is left may be.
+
+    Without this, a worker that keeps up with the cut would show a long recording as nearly done.
+    """
+    return job.speech_ms if job.cut_done else max(job.speech_ms, job.duration_ms or 0)
+
+
 class OutOfOrderError(Exception):
     """A chunk was to be stored before its predecessor: a fault of the program."""
 
@@ -210,10 +242,10 @@ class OutOfOrderError(Exception):
 def mark_recognising(database: Database, task: Task, language: Language) -> Job:
     """Shows the job as being recognised, once its first part is claimed."""
     with database.begin() as connection:
-        job = locked_attempt(connection, task)
+        job = _working_on(connection, task)
         if job.stage in {Stage.ASR_RECOGNIZING, Stage.ASR_POSTPROCESSING}:
             return job
-        percent = recognising_percent(job.recognised_ms, job.speech_ms)
+        percent = recognising_percent(job.recognised_ms, _speech_expected_ms(job))
         message = render("progress.asr_recognizing", language)
         return change_job(connection, job, **staged(job, Stage.ASR_RECOGNIZING, percent, message))
 
@@ -221,7 +253,7 @@ def mark_recognising(database: Database, task: Task, language: Language) -> Job:
 def mark_postprocessing(database: Database, task: Task, language: Language) -> Job | None:
     """Shows the job as being put together if this task is its last; else changes nothing."""
     with database.begin() as connection:
-        job = locked_attempt(connection, task)
+        job = _working_on(connection, task)
         others = connection.execute(
             select(tasks.c.id)
             .where(tasks.c.job_id == job.id, tasks.c.id != task.id, tasks.c.state != TaskState.DONE)
