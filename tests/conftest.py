@@ -1,0 +1,128 @@
+"""Real servers, started once a run when a test first asks: PostgreSQL, Valkey, an object store.
+
+Every test gets a database and a Redis of its own, both empty; the servers are shared.
+"""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+from redis import Redis
+
+from hearsight.stack import postgres, valkey
+from hearsight_core.progress import News
+from hearsight_core.settings import CoreSettings
+from hearsight_core.storage import ObjectStorage
+from hearsight_core.store import migrate
+from hearsight_core.store.database import Database
+
+TEMPLATE = "template_of_tests"
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """A PostgreSQL server with one migrated database that others are copied from."""
+
+    url: str
+
+    def database_url(self, name: str) -> str:
+        """The address of one of its databases."""
+        return f"{self.url.rpartition('/')[0]}/{name}"
+
+    def run(self, *statements: str) -> None:
+        """Runs statements one by one, each in a transaction of its own."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    with postgres.running(tmp_path_factory.mktemp("postgres")) as url:
+        server = PostgresServer(url)
+        # Tests need no durability against a power cut, and this halves their time.
+        server.run(
+            "ALTER SYSTEM SET fsync = off",
+            "ALTER SYSTEM SET synchronous_commit = off",
+            "SELECT pg_reload_conf()",
+            f"CREATE DATABASE {TEMPLATE}",
+        )
+        migrate.upgrade(server.database_url(TEMPLATE))
+        yield server
+
+
+@pytest.fixture
+def empty_database_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A database without any table."""
+    name = f"test_{uuid.uuid4().hex}"
+    postgres_server.run(f"CREATE DATABASE {name} TEMPLATE template0")
+    yield postgres_server.database_url(name)
+    postgres_server.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A migrated database without any row."""
+    name = f"test_{uuid.uuid4().hex}"
+    postgres_server.run(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    yield postgres_server.database_url(name)
+    postgres_server.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    opened = Database(database_url, pool_size=20, application="hearsight-test")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Its URL without a database."""
+    with valkey.running(tmp_path_factory.mktemp("valkey")) as url:
+        yield url
+
+
+@pytest.fixture
+def redis_server(valkey_server: str) -> str:
+    """The URL, without a database, of an empty Redis."""
+    with Redis.from_url(f"{valkey_server}/0") as client:
+        client.flushall()
+    return valkey_server
+
+
+@pytest.fixture
+def broker_url(redis_server: str) -> str:
+    return f"{redis_server}/0"
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    return f"{redis_server}/1"
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    """A client of the Redis database that carries news and results."""
+    with Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def news(redis_url: str) -> Iterator[News]:
+    opened = News(redis_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def storage_url(tmp_path: Path) -> str:
+    return (tmp_path / "media").as_uri()
+
+
+@pytest.fixture
+def storage(storage_url: str) -> ObjectStorage:
+    return ObjectStorage.from_settings(CoreSettings(storage_url=storage_url))

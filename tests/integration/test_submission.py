@@ -1,0 +1,156 @@
+"""A job is accepted once, whoever asks how often, and then it is there."""
+
+import uuid
+
+import pytest
+
+from hearsight_core.contract import JobStatus, RecognitionOptions, Stage
+from hearsight_core.errors import JobConflictError
+from hearsight_core.store import control, listing, submission
+from hearsight_core.store.database import Database
+from hearsight_core.store.submission import Submission, Upload
+from tests.integration.conftest import Together
+from tests.store import EN, accepted, request, rows, states
+
+
+def _upload(sha256: str, key: str | None = None) -> Submission:
+    upload = Upload(
+        key=key or f"uploads/{uuid.uuid4()}",
+        filename="talk.mp3",
+        size_bytes=1234,
+        media_type="audio/mpeg",
+        sha256=sha256,
+    )
+    return Submission(url=None, upload=upload, options=RecognitionOptions(), priority="normal")
+
+
+def test_an_accepted_job_waits_with_its_download(database: Database) -> None:
+    made = submission.accept(database, request(), EN)
+    assert made.created
+    job = listing.get(database, made.job.id)
+    assert job == made.job
+    assert (job.status, job.stage, job.overall_percent) == (
+        JobStatus.PENDING,
+        Stage.DOWNLOAD_START,
+        0,
+    )
+    assert states(database, job.id) == ["waiting"]
+
+
+def test_the_same_id_and_request_is_accepted_once(database: Database) -> None:
+    first = submission.accept(database, request(), EN, job_id=42)
+    again = submission.accept(database, request(), EN, job_id=42)
+    assert (first.created, again.created) == (True, False)
+    assert (again.job, again.task_id) == (first.job, first.task_id)
+    assert states(database, 42) == ["waiting"]
+
+
+def test_twenty_threads_with_the_same_request_make_one_job(
+    database: Database, together: Together
+) -> None:
+    made = together([lambda: submission.accept(database, request(), EN, job_id=42)] * 20)
+    assert [one.created for one in made].count(True) == 1
+    assert {one.task_id for one in made} == {made[0].task_id}
+    assert states(database, 42) == ["waiting"]
+
+
+def test_of_two_requests_for_one_id_one_is_taken_and_the_other_told(
+    database: Database, together: Together
+) -> None:
+    def submit(url: str) -> str:
+        try:
+            return submission.accept(database, request(url), EN, job_id=42).job.source_url or ""
+        except JobConflictError:
+            return "conflict"
+
+    urls = [f"https://example.org/{n}" for n in range(8)]
+    answers = together([lambda url=url: submit(url) for url in urls])  # type: ignore[misc]  # mypy can't infer a lambda's default
+    assert answers.count("conflict") == 7
+    assert listing.get(database, 42).source_url in answers
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        request("https://example.org/other.mp4"),
+        request(priority="high"),
+        Submission(
+            url="https://example.org/talk.mp4",
+            upload=None,
+            options=RecognitionOptions(language="en"),
+            priority="normal",
+        ),
+        _upload("ab" * 32),
+    ],
+    ids=["address", "priority", "options", "upload"],
+)
+def test_another_request_for_a_taken_id_conflicts(database: Database, other: Submission) -> None:
+    first = submission.accept(database, request(), EN, job_id=42)
+    with pytest.raises(JobConflictError) as caught:
+        submission.accept(database, other, EN, job_id=42)
+    assert caught.value.field == "job_id"
+    assert listing.get(database, 42) == first.job
+
+
+def test_the_same_file_sent_twice_is_the_same_request(database: Database) -> None:
+    first = submission.accept(database, _upload("ab" * 32, "uploads/first"), EN, job_id=42)
+    again = submission.accept(database, _upload("ab" * 32, "uploads/second"), EN, job_id=42)
+    assert (first.created, again.created) == (True, False)
+    assert again.job.media_key == "uploads/first"
+    with pytest.raises(JobConflictError):
+        submission.accept(database, _upload("cd" * 32), EN, job_id=42)
+
+
+def test_an_upload_is_kept_with_its_name_and_size(database: Database) -> None:
+    job = submission.accept(database, _upload("ab" * 32, "uploads/x"), EN).job
+    assert (job.media_key, job.filename, job.media_bytes) == ("uploads/x", "talk.mp3", 1234)
+    assert (job.media_type, job.source_url) == ("audio/mpeg", None)
+    assert (job.stage, job.stage_percent) == (Stage.UPLOAD, 100)
+
+
+def test_drawn_ids_skip_those_that_people_chose(database: Database) -> None:
+    for chosen in (1, 2, 4):
+        accepted(database, job_id=chosen)
+    assert [accepted(database).job.id for _ in range(3)] == [3, 5, 6]
+
+
+def test_drawing_and_choosing_at_the_same_time_meets_no_job_twice(
+    database: Database, together: Together
+) -> None:
+    chosen = [lambda n=n: accepted(database, job_id=n).job.id for n in range(1, 11)]
+    drawn = [lambda: accepted(database).job.id] * 10
+    ids = together([*chosen, *drawn])
+    # A drawn id that another thread chooses a moment later is the same request, so it is no fault.
+    assert len(rows(database, "SELECT id FROM jobs")) == len(set(ids))
+
+
+def test_a_reserved_id_is_drawn_once(database: Database, together: Together) -> None:
+    ids = together([lambda: submission.reserve_job_id(database)] * 10)
+    assert len(set(ids)) == 10
+
+
+def test_the_largest_id_can_be_chosen(database: Database) -> None:
+    assert accepted(database, job_id=2**63 - 1).job.id == 2**63 - 1
+
+
+def test_the_id_of_a_job_in_deletion_is_not_given_again(database: Database) -> None:
+    accepted(database, job_id=42)
+    control.mark_deleted(database, 42, EN)
+    with pytest.raises(JobConflictError):
+        submission.accept(database, request(), EN, job_id=42)
+    control.purge(database, 42)
+    assert submission.accept(database, request(), EN, job_id=42).created
+
+
+def test_priority_decides_the_place_in_the_queue(database: Database) -> None:
+    for priority in ("high", "normal", "low"):
+        accepted(database, priority=priority)
+    [spread] = rows(
+        database, "SELECT extract(epoch FROM max(rank_at) - min(rank_at)) AS s FROM tasks"
+    )
+    assert 3500 < float(str(spread["s"])) < 3700
+
+
+def test_texts_for_people_follow_the_language(database: Database) -> None:
+    job = submission.accept(database, request(), "zh").job
+    assert job.message == "等待下载"

@@ -1,0 +1,165 @@
+"""Jobs on their way through the store: short words for the long way to a state."""
+
+import uuid
+from typing import cast
+
+from sqlalchemy import text
+
+from hearsight_core.contract import Hint, Queue, RecognitionOptions, Segment
+from hearsight_core.jobs import Job, Part, Priority, Task
+from hearsight_core.messages import Language
+from hearsight_core.store import leases, outcomes, submission, work
+from hearsight_core.store.database import Database
+from hearsight_core.store.leases import Claim
+from hearsight_core.store.outcomes import RetryPolicy
+from hearsight_core.store.submission import Accepted, Submission
+
+EN: Language = "en"
+AT_ONCE = RetryPolicy(max_failures=3, backoff_s=0, backoff_max_s=0)
+"""Three tries, without a pause between."""
+
+CHUNK_MS = 10_000
+
+
+def rows(database: Database, query: str, **values: object) -> list[dict[str, object]]:
+    """What a plain SELECT finds, or what an UPDATE ... RETURNING changed."""
+    with database.begin() as connection:
+        return [dict(row) for row in connection.execute(text(query), values).mappings()]
+
+
+def states(database: Database, job_id: int) -> list[str]:
+    """The states of a job's tasks: the download, then the parts in order."""
+    return [
+        cast("str", row["state"])
+        for row in rows(
+            database,
+            "SELECT state FROM tasks WHERE job_id = :id ORDER BY part_index NULLS FIRST",
+            id=job_id,
+        )
+    ]
+
+
+def request(
+    url: str = "https://example.org/talk.mp4", *, priority: Priority = "normal"
+) -> Submission:
+    """A request to transcribe what lies at `url`."""
+    return Submission(url=url, upload=None, options=RecognitionOptions(), priority=priority)
+
+
+def accepted(
+    database: Database, *, job_id: int | None = None, priority: Priority = "normal"
+) -> Accepted:
+    """A new job, not worked on yet."""
+    return submission.accept(database, request(priority=priority), EN, job_id=job_id)
+
+
+def claim(
+    database: Database, task_id: str, *, owner: str = "worker", lease_s: float = 60
+) -> Claim | None:
+    """The task, under whichever attempt it waits."""
+    [row] = rows(database, "SELECT attempt FROM tasks WHERE id = CAST(:id AS uuid)", id=task_id)
+    hint = Hint(task_id=task_id, attempt=cast("int", row["attempt"]))
+    return leases.claim(database, hint, owner=owner, lease_s=lease_s)
+
+
+def claimed(
+    database: Database, task_id: str, *, owner: str = "worker", lease_s: float = 60
+) -> Claim:
+    """As `claim`, for a task that surely waits."""
+    found = claim(database, task_id, owner=owner, lease_s=lease_s)
+    assert found is not None
+    return found
+
+
+def downloading(database: Database, *, job_id: int | None = None) -> Claim:
+    """A new job whose download is claimed."""
+    return claimed(database, accepted(database, job_id=job_id).task_id)
+
+
+def a_part(job_id: int, index: int, *, chunks: int = 2) -> Part:
+    """A part of `chunks` chunks of speech without a pause between."""
+    start = index * chunks * CHUNK_MS
+    spans = tuple((start + n * CHUNK_MS, start + (n + 1) * CHUNK_MS) for n in range(chunks))
+    return Part(
+        job_id=job_id,
+        index=index,
+        start_ms=start,
+        end_ms=start + chunks * CHUNK_MS,
+        speech_ms=chunks * CHUNK_MS,
+        object_key=f"jobs/{job_id}/parts/{index}.flac",
+        chunks=spans,
+        chunks_done=0,
+    )
+
+
+def add_part(database: Database, download: Task, index: int, *, chunks: int = 2) -> str:
+    """Adds a part to the job; returns the id of the task that transcribes it."""
+    task_id = str(uuid.uuid4())
+    part = a_part(download.job_id, index, chunks=chunks)
+    work.add_part(database, download, part, task_id=task_id)
+    return task_id
+
+
+def cut(
+    database: Database, *, parts: int, chunks: int = 2, job_id: int | None = None
+) -> tuple[Job, list[str]]:
+    """A job that is downloaded and cut, and the ids of the tasks that transcribe its parts."""
+    download = downloading(database, job_id=job_id).task
+    ids = [add_part(database, download, index, chunks=chunks) for index in range(parts)]
+    work.finish_cut(database, download, parts * chunks * CHUNK_MS)
+    return outcomes.finish(database, download, EN), ids
+
+
+def said(*texts: str) -> tuple[Segment, ...]:
+    """Recognised segments, one second each."""
+    return tuple(
+        Segment(
+            start_ms=1000 * place,
+            end_ms=1000 * (place + 1),
+            text=words,
+            avg_logprob=-0.2,
+            no_speech_prob=0.01,
+            compression_ratio=1.4,
+        )
+        for place, words in enumerate(texts)
+    )
+
+
+def recognise(database: Database, claimed_part: Claim, *, chunks: int | None = None) -> None:
+    """Stores one segment for each of the part's chunks that is not done yet."""
+    part = claimed_part.part
+    assert part is not None
+    for index in range(part.chunks_done, len(part.chunks) if chunks is None else chunks):
+        found = said(f"part {part.index} chunk {index}")
+        work.add_segments(
+            database, claimed_part.task, part, chunk_index=index, found=found, language=EN
+        )
+
+
+def transcribed(database: Database, task_id: str, *, owner: str = "worker") -> Job:
+    """Claims, recognises and finishes a part."""
+    part = claimed(database, task_id, owner=owner)
+    recognise(database, part)
+    return outcomes.finish(database, part.task, EN)
+
+
+def expire(database: Database, task_id: str) -> None:
+    """Lets a lease run out now."""
+    rows(
+        database,
+        "UPDATE tasks SET lease_until = now() - interval '1 second'"
+        " WHERE id = CAST(:id AS uuid) RETURNING id",
+        id=task_id,
+    )
+
+
+def queued(database: Database, queue: Queue) -> list[str]:
+    """The ids of the waiting tasks of a queue."""
+    return [
+        str(row["id"])
+        for row in rows(
+            database,
+            "SELECT id FROM tasks WHERE queue = :queue AND state = 'waiting' ORDER BY rank_at, id",
+            queue=queue.value,
+        )
+    ]
