@@ -124,7 +124,7 @@ def fetch(
     except HearSightError:
         raise
     except Exception as error:  # yt-dlp and its extractors raise anything
-        raise translate(error, host=traffic.host) from error
+        raise translate(error, host=traffic.host, failure=traffic.failure) from error
 
 
 def _fetch(

@@ -91,10 +91,12 @@ _GONE: Final = re.compile(
     r"|(has been )?(removed|deleted)|does not exist|not found)|account.{0,30}terminated",
     re.IGNORECASE,
 )
+_GAVE_UP: Final = re.compile(r"giving up after|got error", re.IGNORECASE)
+_CUT: Final = re.compile(r"downloaded \d+ bytes, expected \d+", re.IGNORECASE)
 _EMPTY: Final = re.compile(r"did not get any data blocks|downloaded file is empty", re.IGNORECASE)
 _UNPLAYABLE: Final = re.compile(
     r"DRM|no video formats|requested format|unsupported url scheme|unable to handle request"
-    r"|unknown url type|ffmpeg could not be found|redirect loop",
+    r"|unknown url type|redirect loop",
     re.IGNORECASE,
 )
 _HOST_ERRNOS: Final = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
@@ -107,14 +109,19 @@ _BOILERPLATE: Final = re.compile(
 )
 
 
-def translate(error: BaseException, *, host: str) -> HearSightError:
+def translate(
+    error: BaseException, *, host: str, failure: BaseException | None = None
+) -> HearSightError:
     """The error of ours that says what `error`, raised by yt-dlp, means.
 
     Args:
         error: What yt-dlp raised.
         host: The host spoken to last, for errors that don't name theirs.
+        failure: Why the last request failed; yt-dlp does not chain it when it gives up retrying.
     """
     chain = list(_chain(error))
+    if failure is not None and _GAVE_UP.search(str(error)):
+        chain += _chain(failure)
     words = cleaned(str(error))
     for found in chain:
         if isinstance(found, HearSightError):
@@ -125,7 +132,7 @@ def translate(error: BaseException, *, host: str) -> HearSightError:
         _said(chain, words)
         or _first(chain, lambda found: _answered(found, host))
         or _first(chain, lambda found: _failed_on_the_way(found, host, words))
-        or _said_at_last(chain, words)
+        or _said_at_last(chain, words, host)
     )
 
 
@@ -190,9 +197,13 @@ def _failed_on_the_way(error: BaseException, host: str, words: str) -> HearSight
     return None
 
 
-def _said_at_last(chain: list[BaseException], words: str) -> HearSightError:
+def _said_at_last(chain: list[BaseException], words: str, host: str) -> HearSightError:
+    if _CUT.search(words):
+        return RefusedError(host=host, detail=words)
     if _EMPTY.search(words):
         return CorruptError(detail="the source sent nothing")
+    if "ffmpeg could not be found" in words:  # which would be asked for what yt-dlp can't decrypt
+        return UnsupportedError(detail="it is encrypted in a way that is not supported")
     if _UNPLAYABLE.search(words):
         return UnsupportedError(detail=words)
     if _GONE.search(words):

@@ -23,6 +23,7 @@ from typing import Any, ClassVar, Final, NoReturn
 from yt_dlp import YoutubeDL
 from yt_dlp.networking import _urllib
 from yt_dlp.networking.common import RequestDirector
+from yt_dlp.networking.exceptions import RequestError
 
 from hearsight_core.addresses import AddressGuard
 from hearsight_core.errors import HearSightError, TimedOutError, UnsupportedError
@@ -60,6 +61,8 @@ class Traffic:
         self._deadline = time.monotonic() + timeout_s
         self.host = ""
         """The host spoken to last."""
+        self.failure: BaseException | None = None
+        """Why the last request failed, if it did: yt-dlp forgets it when it gives up retrying."""
 
     def checkpoint(self) -> None:
         """Raises Stop if the work has to stop here or its time is up."""
@@ -133,10 +136,18 @@ class _CheckedResponse(http.client.HTTPResponse):
         traffic: Traffic,
     ) -> None:
         super().__init__(connection, debuglevel, method)
+        self._traffic = traffic
         self.fp.close()
         self.fp = io.BufferedReader(_CheckedReader(connection, traffic), 64 * 1024)
 
     def read(self, amt: int | None = None) -> bytes:
+        try:
+            return self._read(amt)
+        except (OSError, http.client.HTTPException) as error:
+            self._traffic.failure = error
+            raise
+
+    def _read(self, amt: int | None) -> bytes:
         if amt is not None or self.fp is None:
             return super().read(amt)
         wanted = MAX_PAGE_BYTES + 1 if self.length is None else min(self.length, MAX_PAGE_BYTES + 1)
@@ -205,6 +216,14 @@ class GuardedHandler(_urllib.UrllibRH):  # type: ignore[misc]  # yt-dlp ships no
         super().__init__(**options)
         self.enable_file_urls = False
         self._traffic = traffic
+
+    def _send(self, request: object) -> Any:  # noqa: ANN401  yt-dlp's own
+        self._traffic.failure = None
+        try:
+            return super()._send(request)
+        except RequestError as error:
+            self._traffic.failure = error
+            raise
 
     def _get_proxies(self, _request: object) -> dict[str, str]:
         return {}

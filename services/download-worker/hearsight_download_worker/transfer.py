@@ -87,7 +87,7 @@ class Transfer:
     def _advance(self, current: int, total: int | None, status: Mapping[str, Any]) -> float | None:
         percent = self._measured(current, total, status)
         if percent is not None:
-            self._percent = max(self._percent or 0, percent)
+            self._percent = max(self._percent or 0.0, percent)
         return self._percent
 
     def _measured(self, current: int, total: int | None, status: Mapping[str, Any]) -> float | None:
