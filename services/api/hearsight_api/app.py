@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
@@ -33,9 +33,10 @@ def create_app(settings: ApiSettings) -> FastAPI:
         services.dispatcher.start()
         feeding = asyncio.create_task(services.watchers.run(), name="watchers")
         yield
-        feeding.cancel()
-        with suppress(asyncio.CancelledError):
-            await feeding
+        # Once is not always enough: a cancel that comes while Redis is being connected can be lost.
+        while not feeding.done():
+            feeding.cancel()
+            await asyncio.wait({feeding}, timeout=1)
         await asyncio.to_thread(services.close)
 
     app = FastAPI(
