@@ -8,6 +8,7 @@ from dataclasses import asdict
 import structlog
 
 from hearsight_asr_worker import models
+from hearsight_asr_worker.engine import ModelInfo
 from hearsight_asr_worker.tasks import Transcriber
 from hearsight_core.contract import TaskKind
 from hearsight_core.errors import HearSightError
@@ -15,6 +16,11 @@ from hearsight_core.settings import AsrSettings
 from hearsight_core.worker_process import configure_logs, serve
 
 log = structlog.get_logger(__name__)
+
+
+def _described(info: ModelInfo) -> dict[str, object]:
+    languages = "multilingual" if info.multilingual else ",".join(sorted(info.languages))
+    return {**asdict(info), "languages": languages}
 
 
 def main() -> int:
@@ -35,14 +41,14 @@ def main() -> int:
         return 1
     try:
         if check:
-            sys.stdout.write(json.dumps(asdict(engine.info)) + "\n")
+            sys.stdout.write(json.dumps(_described(engine.info)) + "\n")
             return 0
-        log.info("model is loaded", **asdict(engine.info), streams=engine.streams)
+        log.info("model is loaded", **_described(engine.info))
         return serve(
             TaskKind.TRANSCRIBE,
             settings,
             # One part more than streams: its audio is there when a stream falls free.
-            slots=settings.worker_concurrency or engine.streams + 1,
+            slots=settings.worker_concurrency or engine.info.streams + 1,
             work=Transcriber(engine),
         )
     finally:

@@ -9,7 +9,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from hearsight_asr_worker.engine import Chunk, Engine
+from hearsight_asr_worker.engine import SAMPLE_RATE, SAMPLES_PER_MS, Chunk, Engine
 from hearsight_core.errors import ObjectStoreError
 from hearsight_core.jobs import Job, ModelUsed, Part, progress_of
 from hearsight_core.store import work
@@ -19,9 +19,6 @@ from hearsight_core.worker import Lease
 from hearsight_core.worker_process import Context
 
 log = structlog.get_logger(__name__)
-
-SAMPLES_PER_MS = 16
-"""Parts are 16 kHz mono, as Whisper hears."""
 
 
 def read_part(content: bytes) -> NDArray[np.int16]:
@@ -33,7 +30,7 @@ def read_part(content: bytes) -> NDArray[np.int16]:
     try:
         with wave.open(io.BytesIO(content)) as audio:
             form = (audio.getframerate(), audio.getnchannels(), audio.getsampwidth())
-            if form != (SAMPLES_PER_MS * 1000, 1, 2):
+            if form != (SAMPLE_RATE, 1, 2):
                 raise ObjectStoreError(detail=f"a part has the form {form}")
             return np.frombuffer(audio.readframes(audio.getnframes()), dtype=np.int16)
     except (wave.Error, EOFError) as error:

@@ -170,7 +170,9 @@ class Downloader:
                         index=found.index,
                         start_ms=found.start_ms,
                         end_ms=found.end_ms,
-                        speech_ms=found.speech_ms,
+                        # What the ASR workers will have gone through, silences within included:
+                        # a completed job has recognised exactly this much.
+                        speech_ms=sum(end - start for start, end in found.chunks),
                         object_key=f"{parts_prefix(lease.job.id)}"
                         f"{lease.task.id}-{lease.task.attempt}/{found.index:05}.wav",
                         chunks=found.chunks,
