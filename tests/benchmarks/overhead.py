@@ -1,10 +1,11 @@
 """What the whole path costs over the bare engine: `make bench`.
 
-Each round (`python -m tests.benchmarks.overhead --help`) recognises the same recording three times, in turn: bare, with faster-whisper's batched
-pipeline on its default threads; bare, with as many streams as the worker has; and through the whole
-path (upload, storage, decoding, cutting, queues, database, events) on the local stack. Model,
-compute type, beam, batch size and word alignment are the same. Figures are the medians of the
-rounds' ratios, so that a machine that slows down meanwhile does not decide.
+Each round (see `python -m tests.benchmarks.overhead --help`) recognises the same recording three
+times, in turn: bare, with faster-whisper's batched pipeline on its default threads; bare, with as
+many streams as the worker has; and through the whole path (upload, storage, decoding, cutting,
+queues, database, events) on the local stack. Model, compute type, beam, batch size and word
+alignment are the same. Figures are the medians of the rounds' ratios, so that a machine that slows
+down meanwhile does not decide.
 """
 
 import argparse

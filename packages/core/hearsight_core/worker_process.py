@@ -2,12 +2,13 @@
 
 import logging
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
 from celery import Celery, signals
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, SecurityWarning
 
 from hearsight_core.broker import HintSender, celery_app
 from hearsight_core.contract import CELERY_TASK_NAME, TASK_QUEUE, Hint, JobStatus, TaskKind
@@ -125,6 +126,8 @@ def _consume(app: Celery, worker: Worker) -> int:
         log.info("draining: tasks in work go back to the queue at their next checkpoint")
         worker.drain()
 
+    # Celery warns root of pickled messages; we accept JSON alone.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     signals.setup_logging.connect(keep_our_logs, weak=False)
     signals.worker_shutting_down.connect(drain, weak=False)
     consumer = app.Worker(
