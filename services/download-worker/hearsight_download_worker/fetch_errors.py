@@ -102,8 +102,9 @@ _UNPLAYABLE: Final = re.compile(
 _HOST_ERRNOS: Final = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN}
 _DISK_ERRNOS: Final = {errno.ENOSPC, errno.EDQUOT}
 
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _BOILERPLATE: Final = re.compile(
-    r"\x1b\[[0-9;]*[A-Za-z]|^ERROR: |\r|\[download\] Got error: "
+    r"^ERROR: |\[download\] Got error: "
     r"|[;.]? *please report this issue on .*|\(caused by .*|\. Giving up after \d+ retries",
     re.IGNORECASE | re.DOTALL,
 )
@@ -138,7 +139,7 @@ def translate(
 
 def cleaned(words: str) -> str:
     """What yt-dlp says, without colours, prefixes and the plea to report it; 300 characters."""
-    plain = " ".join(_BOILERPLATE.sub("", words).split())
+    plain = " ".join(_BOILERPLATE.sub("", _COLOURS.sub("", words)).split())
     return plain[:_MAX_DETAIL_CHARS]
 
 
@@ -202,12 +203,11 @@ def _said_at_last(chain: list[BaseException], words: str, host: str) -> HearSigh
         return RefusedError(host=host, detail=words)
     if _EMPTY.search(words):
         return CorruptError(detail="the source sent nothing")
+    if _GONE.search(words) and not _UNPLAYABLE.search(words):
+        return NotFoundError(status=200, detail=words)
     if "ffmpeg could not be found" in words:  # which would be asked for what yt-dlp can't decrypt
         return UnsupportedError(detail="it is encrypted in a way that is not supported")
-    if _UNPLAYABLE.search(words):
-        return UnsupportedError(detail=words)
-    if _GONE.search(words):
-        return NotFoundError(status=200, detail=words)
-    if any(isinstance(found, utils.ExtractorError) for found in chain):
+    from_extractor = any(isinstance(found, utils.ExtractorError) for found in chain)
+    if from_extractor or _UNPLAYABLE.search(words):
         return UnsupportedError(detail=words)
     return UnexpectedError(detail=words)
