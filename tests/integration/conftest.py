@@ -1,11 +1,20 @@
 """What several kinds of integration tests need on top of the servers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Protocol, TypeVar
 
+import httpx
 import pytest
+
+from hearsight_core.progress import News
+from hearsight_core.settings import CoreSettings
+from hearsight_core.storage import ObjectStorage
+from hearsight_core.store.database import Database
+from tests.conftest import TEMPLATE, PostgresServer
+from tests.servers import api
+from tests.servers.api import Served
 
 T = TypeVar("T")
 
@@ -30,3 +39,34 @@ def together() -> Together:
             return list(pool.map(at_once, calls))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def served(
+    postgres_server: PostgresServer, valkey_server: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """One API for all the tests that need no settings of their own, on stores nobody else uses."""
+    postgres_server.run(f"CREATE DATABASE served TEMPLATE {TEMPLATE}")
+    folder = tmp_path_factory.mktemp("served")
+    env = {
+        "HEARSIGHT_DATABASE_URL": postgres_server.database_url("served"),
+        "HEARSIGHT_BROKER_URL": f"{valkey_server}/2",
+        "HEARSIGHT_REDIS_URL": f"{valkey_server}/3",
+        "HEARSIGHT_STORAGE_URL": (folder / "media").as_uri(),
+    }
+    database = Database(env["HEARSIGHT_DATABASE_URL"], pool_size=4, application="hearsight-test")
+    news = News(env["HEARSIGHT_REDIS_URL"])
+    storage = ObjectStorage.from_settings(CoreSettings(storage_url=env["HEARSIGHT_STORAGE_URL"]))
+    try:
+        with api.running(folder / "api.log", env) as server:
+            yield Served(api=server, env=env, database=database, news=news, storage=storage)
+    finally:
+        news.close()
+        database.close()
+
+
+@pytest.fixture
+def http(served: Served) -> Iterator[httpx.Client]:
+    """A client of the API."""
+    with served.api.client() as client:
+        yield client

@@ -12,6 +12,9 @@ from pathlib import Path
 import httpx
 
 from hearsight.stack.ports import HOST, free_port
+from hearsight_core.progress import News
+from hearsight_core.storage import ObjectStorage
+from hearsight_core.store.database import Database
 
 START_S = 30.0
 """How long the API may take to answer at all."""
@@ -30,6 +33,25 @@ class Api:
     def client(self) -> httpx.Client:
         """A client for it that waits for slow answers, and takes no proxy from the environment."""
         return httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A running API, and the stores it works on as a worker has them: the tests do a worker's part.
+
+    `env` holds the API's settings, so that another can be started beside it.
+    """
+
+    api: Api
+    env: Mapping[str, str]
+    database: Database
+    news: News
+    storage: ObjectStorage
+
+    @property
+    def redis_url(self) -> str:
+        """Where the news is."""
+        return self.env["HEARSIGHT_REDIS_URL"]
 
 
 @contextmanager
@@ -64,6 +86,28 @@ def running(log: Path, env: Mapping[str, str], *, until: str = "/readyz") -> Ite
             process.kill()
             process.wait()
             raise
+
+
+def problem(response: httpx.Response, status: int, code: str) -> dict[str, str]:
+    """What an error's problem document says beside the members that each has; `errors` by field.
+
+    Raises:
+        AssertionError: it is not the error expected, or no well-formed problem document.
+    """
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == "application/problem+json"
+    document = response.json()
+    assert document.keys() - {"errors"} == {
+        *("type", "title", "status", "code", "detail", "request_id")
+    }
+    assert document["status"] == status
+    assert document["code"] == code
+    assert document["type"] == f"urn:hearsight:error:{code}"
+    assert document["title"]
+    assert document["detail"]
+    assert document["request_id"] == response.headers["X-Request-Id"]
+    fields = {found["field"]: found["detail"] for found in document.get("errors", ())}
+    return {"detail": document["detail"], **fields}
 
 
 def _await(server: Api, path: str) -> None:
