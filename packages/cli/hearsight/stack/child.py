@@ -12,6 +12,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
+LEADER = "HEARSIGHT_STACK_LEADER"
+"""Tells a program, and all that it starts, the process id that the stack knows it by."""
+
 _PR_SET_PDEATHSIG = 1
 """prctl(2), option PR_SET_PDEATHSIG, from linux/prctl.h."""
 
@@ -36,6 +39,7 @@ def main(arguments: Sequence[str]) -> None:
         os.setgid(chosen.gid)
         os.setuid(chosen.uid)
     _die_with(chosen.parent, signal.Signals(chosen.death_signal))
+    os.environ[LEADER] = str(os.getpid())
     os.execvp(chosen.program[0], chosen.program)  # noqa: S606  there is no shell to want
 
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import psutil
+
 from hearsight.stack import program, system_user
 from hearsight.stack.ports import HOST, free_port
 from hearsight.stack.program import Program, StartError
@@ -81,7 +83,22 @@ class Postgres:
         opened = self._let_in(user) if user else []
         if not self.data.exists():
             self._initialise(user)
+        self._drop_stale_lock()
         return opened
+
+    def _drop_stale_lock(self) -> None:
+        """Removes a lock file whose process id went to a stranger, after a crash or a reboot.
+
+        PostgreSQL would take the stranger for itself and refuse to start. All other cases, such as
+        a process that is gone, it sorts out better than we could.
+        """
+        lock = self.data / "postmaster.pid"
+        try:
+            holder = psutil.Process(int(lock.read_text().split(maxsplit=1)[0]))
+            if str(self.data) not in holder.cmdline():
+                lock.unlink()
+        except (FileNotFoundError, ValueError, IndexError, psutil.Error):
+            return
 
     def _let_in(self, user: system_user.SystemUser) -> list[Path]:
         os.chown(self.folder, user.uid, user.gid)

@@ -22,6 +22,8 @@ from hearsight.stack.screen import STACK, Screen
 LONGEST_LINE = 64 * 1024
 TRIES_TO_START = 3
 """A program that ended so many times without ever being ready will not come up."""
+GRACE_S = 25.0
+"""Time left to programs when the stack is killed; a worker drains for 20 seconds at most."""
 HURRY_S = 1.0
 """Time left to a program once the person is in a hurry."""
 PATIENCE_S = 15.0
@@ -69,12 +71,14 @@ class Supervisor:
         *,
         changed: Callable[[dict[str, int]], None] = lambda _: None,
         backoff: Backoff | None = None,
+        grace_s: float = GRACE_S,
     ) -> None:
         self.hurry = asyncio.Event()
         self._run = run
         self._screen = screen
         self._changed = changed
         self._backoff = backoff or Backoff()
+        self._grace_s = grace_s
         self._kept: dict[str, _Kept] = {}
         self._groups: list[list[_Kept]] = []
         self._warden: subprocess.Popen[bytes] | None = None
@@ -84,7 +88,7 @@ class Supervisor:
         self._warden = subprocess.Popen(  # noqa: ASYNC220
             [
                 *(sys.executable, "-P", "-m", "hearsight.stack.warden"),
-                *(self._run.token, str(self._run.home)),
+                *(self._run.token, str(self._run.home), str(self._grace_s)),
             ],
             stdin=subprocess.PIPE,
             start_new_session=True,
@@ -94,7 +98,7 @@ class Supervisor:
     async def __aexit__(self, *_: object) -> None:
         for group in reversed(self._groups):
             await self._stop(group)
-        await asyncio.to_thread(mark.end, self._run.carriers(), grace_s=HURRY_S)
+        await asyncio.to_thread(mark.end, self._run.carriers, grace_s=HURRY_S)
         if self._warden is not None and self._warden.stdin is not None:
             self._warden.stdin.close()
             await asyncio.to_thread(self._warden.wait)
@@ -210,8 +214,7 @@ class Supervisor:
         showing = asyncio.create_task(self._show(kept.program, output))
         code = await kept.process.wait()
         # What it started itself must not live on beside its successor, nor hold its output.
-        left = await asyncio.to_thread(self._run.carriers, kept.program.name)
-        await asyncio.to_thread(mark.end, left, grace_s=0)
+        await asyncio.to_thread(mark.end, lambda: self._run.carriers(kept.program.name), grace_s=0)
         with suppress(TimeoutError):
             await asyncio.wait_for(showing, HURRY_S)
         self._changed(self.pids())

@@ -114,7 +114,7 @@ class Up:
         left = await asyncio.to_thread(self._run.forerunners)
         if left:
             self._say(f"waiting for {len(left)} processes of an earlier run to end")
-            await asyncio.to_thread(mark.end, left, grace_s=LEFTOVERS_S)
+            await asyncio.to_thread(mark.end, self._run.forerunners, grace_s=LEFTOVERS_S)
         shutil.rmtree(self._home.scratch, ignore_errors=True)
         self._home.scratch.mkdir()
         self._home.media.mkdir(exist_ok=True)

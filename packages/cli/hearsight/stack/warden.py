@@ -1,8 +1,8 @@
-"""What is left to do when the stack is killed: `python -m hearsight.stack.warden TOKEN HOME`.
+"""What is left to do when the stack is killed: `python -m hearsight.stack.warden TOKEN HOME SECONDS`.
 
 The stack holds the other end of the warden's standard input. When that closes, however it came to
-it, the kernel has told the children to finish (see `child`); the warden gives them time to do so,
-then ends all that carry the run's mark, grandchildren included.
+that, the kernel has told the children to finish (see `child`). The warden gives them time to do so,
+ends what they leave behind, and after a while all that carry the run's mark.
 """
 
 import os
@@ -12,11 +12,8 @@ from pathlib import Path
 
 from hearsight.stack import mark
 
-GRACE_S = 25
-"""A worker drains for 20 seconds at most."""
 
-
-def main(token: str, home: str) -> None:
+def main(token: str, home: str, grace_s: float) -> None:
     """Waits for the end of the stack, then leaves no process of it behind."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
@@ -24,12 +21,11 @@ def main(token: str, home: str) -> None:
         pass
     run = mark.Run(Path(home), token)
     if sys.platform != "linux":
-        for process in run.carriers():
-            process.terminate()
-    mark.end(run.carriers(), grace_s=GRACE_S)
-    while strays := run.carriers():
-        mark.end(strays, grace_s=0)
+        for carrier in run.carriers():
+            if carrier.leads:
+                carrier.process.terminate()
+    mark.end(run.carriers, grace_s=grace_s)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(sys.argv[1], sys.argv[2], float(sys.argv[3]))
