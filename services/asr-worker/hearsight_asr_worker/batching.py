@@ -1,0 +1,167 @@
+"""Batches: what many callers want done, done together by a few stream threads."""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import structlog
+
+from hearsight_asr_worker.faults import DeviceLostError, fault_of
+from hearsight_core.errors import AsrError, OutOfMemoryError, RecognitionError
+
+Key = TypeVar("Key", bound=Hashable)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class BatchDone:
+    """One batch that the device has done: how many items, and how long it took, seconds."""
+
+    size: int
+    duration_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Entry(Generic[Key, Item, Result]):
+    key: Key
+    item: Item
+    future: Future[Result]
+
+
+class Batcher(Generic[Key, Item, Result]):
+    """Gathers items of all callers into batches of one key, and runs those in stream threads.
+
+    Nothing waits for a batch to fill: an idle stream takes what is there. Few items are shared
+    evenly among the streams that are idle, for two half batches side by side end sooner than one
+    whole batch. A batch that does not fit into the device's memory is halved until it does, and
+    later batches are no larger than what fitted.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Key, Sequence[Item]], Sequence[Result]],
+        *,
+        streams: int,
+        batch_size: int,
+        observe: Callable[[BatchDone], None] | None = None,
+    ) -> None:
+        self._run = run
+        self._observe = observe
+        self._limit = batch_size
+        self._changed = threading.Condition()
+        self._waiting: list[_Entry[Key, Item, Result]] = []
+        self._idle = 0
+        self._end: AsrError | None = None
+        self._threads = [
+            threading.Thread(target=self._work, name=f"asr-stream-{number}", daemon=True)
+            for number in range(streams)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, key: Key, items: Sequence[Item]) -> list[Future[Result]]:
+        """Hands in `items` together; cancelling a future takes its item back if it still waits.
+
+        A future raises OutOfMemoryError if its item does not fit alone, DeviceLostError if the
+        device is gone, and RecognitionError for any other failure of its batch.
+        """
+        entries = [_Entry[Key, Item, Result](key, item, Future()) for item in items]
+        with self._changed:
+            if self._end is None:
+                self._waiting += entries
+                self._changed.notify_all()
+            else:
+                _fail(entries, self._end)
+        return [entry.future for entry in entries]
+
+    def close(self, timeout_s: float = 30) -> None:
+        """Fails what waits, and gives the batches in work `timeout_s` seconds to end."""
+        self._stop(RecognitionError(detail="the engine was closed"))
+        until = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
+
+    def _stop(self, reason: AsrError) -> None:
+        with self._changed:
+            if self._end is None:
+                self._end = reason
+            waiting, self._waiting = self._waiting, []
+            self._changed.notify_all()
+        _fail(waiting, reason)
+
+    def _work(self) -> None:
+        while batch := self._take():
+            self._do(batch)
+
+    def _take(self) -> list[_Entry[Key, Item, Result]]:
+        """The next batch, running; none when the batcher has ended."""
+        with self._changed:
+            self._idle += 1
+            try:
+                while True:
+                    self._waiting = [e for e in self._waiting if not e.future.cancelled()]
+                    if self._waiting:
+                        batch = self._pick()
+                        if batch:
+                            return batch
+                    elif self._end is not None:
+                        return []
+                    else:
+                        self._changed.wait()
+            finally:
+                self._idle -= 1
+
+    def _pick(self) -> list[_Entry[Key, Item, Result]]:
+        """Takes this stream's share of what waits: the oldest, and others of the same key."""
+        share = min(math.ceil(len(self._waiting) / self._idle), self._limit)
+        key = self._waiting[0].key
+        picked = [entry for entry in self._waiting if entry.key == key][:share]
+        taken = set(map(id, picked))
+        self._waiting = [entry for entry in self._waiting if id(entry) not in taken]
+        return [entry for entry in picked if entry.future.set_running_or_notify_cancel()]
+
+    def _do(self, batch: Sequence[_Entry[Key, Item, Result]]) -> None:
+        started = time.perf_counter()
+        try:
+            results = self._run(batch[0].key, [entry.item for entry in batch])
+            answers = list(zip(batch, results, strict=True))
+        except Exception as error:  # noqa: BLE001  every caller is told, and the stream lives on
+            self._recover(batch, error)
+            return
+        if self._observe is not None:
+            self._observe(BatchDone(len(batch), time.perf_counter() - started))
+        for entry, result in answers:
+            entry.future.set_result(result)
+
+    def _recover(self, batch: Sequence[_Entry[Key, Item, Result]], error: Exception) -> None:
+        fault = fault_of(error)
+        if isinstance(fault, OutOfMemoryError) and len(batch) > 1:
+            half = (len(batch) + 1) // 2
+            with self._changed:
+                self._limit = min(self._limit, half)
+            _log.warning("asr_batch_halved", batch_size=half, detail=fault.detail)
+            self._do(batch[:half])
+            self._do(batch[half:])
+            return
+        _log.error("asr_batch_failed", batch_size=len(batch), exc_info=error)
+        if isinstance(fault, DeviceLostError):
+            self._stop(fault)
+        _fail(batch, fault, cause=error)
+
+
+def _fail(
+    entries: Sequence[_Entry[Key, Item, Result]], fault: AsrError, cause: Exception | None = None
+) -> None:
+    """Gives every entry an error of its own, for a raised error gathers its raiser's traceback."""
+    for entry in entries:
+        if entry.future.running() or entry.future.set_running_or_notify_cancel():
+            error = type(fault)(detail=fault.detail, **fault.values)
+            error.__cause__ = cause
+            entry.future.set_exception(error)

@@ -1,0 +1,121 @@
+"""What an engine is: chunks of speech in, segments out. Anything that recognises can be one."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hearsight_core.contract import RecognitionOptions, Segment
+
+SAMPLE_RATE = 16_000
+SAMPLES_PER_MS = SAMPLE_RATE // 1000
+MAX_CHUNK_S = 30
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Which model an engine runs, and where.
+
+    `revision` tells two models of one name apart (a hub commit, a package version), None if
+    nothing does. `languages` are ISO 639-1 codes as Whisper knows them. `streams` is how many
+    batches are in work at once, and so how many callers keep the engine busy.
+    """
+
+    name: str
+    revision: str | None
+    device: str
+    compute_type: str
+    languages: frozenset[str]
+    streams: int
+
+    @property
+    def multilingual(self) -> bool:
+        """Whether the model knows more than one language (and so can translate)."""
+        return len(self.languages) > 1
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Mono speech at 16 kHz, at most 30 s; `start_ms` is its place in the recording.
+
+    Raises:
+        ValueError: the samples are neither int16 nor float32 (-1 to 1) of one channel, or too many.
+    """
+
+    samples: NDArray[np.float32] | NDArray[np.int16]
+    start_ms: int
+
+    def __post_init__(self) -> None:
+        if self.samples.ndim != 1 or self.samples.dtype not in {np.dtype("i2"), np.dtype("f4")}:
+            raise ValueError("A chunk is mono, int16 or float32")
+        if len(self.samples) > MAX_CHUNK_S * SAMPLE_RATE:
+            raise ValueError(f"A chunk holds {MAX_CHUNK_S} s at most")
+
+    @property
+    def duration_ms(self) -> int:
+        """How long the chunk is, milliseconds."""
+        return len(self.samples) // SAMPLES_PER_MS
+
+    @property
+    def end_ms(self) -> int:
+        """Where in the recording the chunk ends."""
+        return self.start_ms + self.duration_ms
+
+    def loudness(self) -> NDArray[np.float32]:
+        """The samples as floats from -1 to 1."""
+        if self.samples.dtype == np.int16:
+            return self.samples.astype(np.float32) / np.float32(32768)
+        return self.samples.astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """What was said in one chunk; no segments if nothing was. Times count from the recording."""
+
+    segments: tuple[Segment, ...]
+
+
+class Engine(Protocol):
+    """Recognises chunks. Every method may be called from many threads at once."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Which model runs where."""
+        ...
+
+    def check_options(self, options: RecognitionOptions) -> None:
+        """Refuses what the model can't do.
+
+        Raises:
+            LanguageUnsupportedError: the model does not know the language or the task.
+        """
+        ...
+
+    def recognise(
+        self, chunks: Sequence[Chunk], options: RecognitionOptions, language: str
+    ) -> Iterator[ChunkResult]:
+        """The results of `chunks`, in their order, each as soon as it and those before are done.
+
+        Closing the iterator early abandons the rest.
+
+        Raises:
+            LanguageUnsupportedError: the model does not know the language or the task.
+            OutOfMemoryError: the device has no room for even one chunk.
+            RecognitionError: the engine failed.
+        """
+        ...
+
+    def detect_language(self, chunks: Sequence[Chunk]) -> tuple[str, float]:
+        """The language spoken in `chunks` and its probability; the first few are listened to.
+
+        Raises:
+            OutOfMemoryError: the device ran out of memory.
+            RecognitionError: the engine failed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ends the engine's threads; callers that still wait get a RecognitionError."""
+        ...

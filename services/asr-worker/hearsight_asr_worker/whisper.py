@@ -1,0 +1,190 @@
+"""The engine that runs Whisper models with faster-whisper, on a CPU or a GPU."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+
+import numpy as np
+from faster_whisper import WhisperModel
+from numpy.typing import NDArray
+
+from hearsight_asr_worker.alignment import heard_words
+from hearsight_asr_worker.batching import BatchDone, Batcher
+from hearsight_asr_worker.decoding import Decoded, Decoder, Request
+from hearsight_asr_worker.engine import SAMPLE_RATE, Chunk, ChunkResult, ModelInfo
+from hearsight_asr_worker.faults import fault_of
+from hearsight_asr_worker.segmentation import segmented, text_of
+from hearsight_core.contract import RecognitionOptions, Segment, Word
+from hearsight_core.errors import LanguageUnsupportedError, RecognitionError
+
+_SILENT_PEAK = 10 / 32768
+"""A chunk that is never louder (-70 dB of full scale) is digital silence: nothing to hear."""
+_CHUNKS_TO_DETECT = 4
+
+_Features = NDArray[np.float32]
+
+
+class WhisperEngine:
+    """One model, shared by all threads of the process; see `Engine` for what it promises."""
+
+    def __init__(
+        self,
+        model: WhisperModel,
+        info: ModelInfo,
+        *,
+        batch_size: int,
+        beam_size: int,
+        fit_window: bool,
+        observe: Callable[[BatchDone], None] | None = None,
+    ) -> None:
+        """An engine around a loaded `model`; `observe` is told of every batch, in its thread."""
+        self._model = model
+        self._info = info
+        self._round = info.streams * batch_size
+        self._decoder = Decoder(model, beam_size=beam_size, fit_window=fit_window)
+        self._batcher = Batcher[Request, _Features, Decoded](
+            self._decoder.decode, streams=info.streams, batch_size=batch_size, observe=observe
+        )
+
+    @property
+    def info(self) -> ModelInfo:
+        """Which model runs where."""
+        return self._info
+
+    def check_options(self, options: RecognitionOptions) -> None:
+        """Refuses what the model can't do.
+
+        Raises:
+            LanguageUnsupportedError: the model does not know the language or the task.
+        """
+        if options.language is not None:
+            self._check_language(options.language)
+        if options.task == "translate" and not self._info.multilingual:
+            raise LanguageUnsupportedError(model=self._info.name, wanted="task translate")
+
+    def recognise(
+        self, chunks: Sequence[Chunk], options: RecognitionOptions, language: str
+    ) -> Iterator[ChunkResult]:
+        """The results of `chunks`, in their order, each as soon as it and those before are done.
+
+        Raises:
+            LanguageUnsupportedError: the model does not know the language or the task.
+            OutOfMemoryError: the device has no room for even one chunk.
+            RecognitionError: the engine failed (DeviceLostError: and will from now on).
+        """
+        self.check_options(options)
+        self._check_language(language)
+        return self._results(chunks, Request.of(options, language), options.word_timestamps)
+
+    def detect_language(self, chunks: Sequence[Chunk]) -> tuple[str, float]:
+        """The language spoken in `chunks`, from the first of them, and its probability.
+
+        Raises:
+            OutOfMemoryError: the device ran out of memory.
+            RecognitionError: the engine failed.
+        """
+        audible = [chunk for chunk in chunks if not _is_silent(chunk)][:_CHUNKS_TO_DETECT]
+        if not self._info.multilingual or not audible:
+            return "en", 1.0 if not self._info.multilingual else 0.0
+        try:
+            found = self._decoder.detect_language([self._features(chunk) for chunk in audible])
+        except Exception as error:
+            raise fault_of(error) from error
+        language = max(found, key=lambda code: found[code])
+        return language, found[language]
+
+    def warm_up(self) -> None:
+        """Runs a batch in every stream, so that the first chunk is not slowed by first uses.
+
+        Raises:
+            OutOfMemoryError: there is no room to recognise anything.
+            RecognitionError: the engine failed.
+        """
+        request = Request.of(RecognitionOptions(), "en")
+        quiet = self._model.feature_extractor(np.zeros(SAMPLE_RATE, np.float32))[..., :-1]
+        for future in self._batcher.submit(request, [quiet] * self._info.streams):
+            future.result()
+
+    def close(self) -> None:
+        """Ends the streams; callers that still wait get a RecognitionError."""
+        self._batcher.close()
+
+    def _results(
+        self,
+        chunks: Sequence[Chunk],
+        request: Request,
+        with_words: bool,  # noqa: FBT001
+    ) -> Iterator[ChunkResult]:
+        todo = deque(chunks)
+        waiting: deque[tuple[Chunk, Future[Decoded] | None]] = deque()
+        try:
+            while todo or waiting:
+                # Features of the next round are made while the device is busy with this one.
+                while todo and len(waiting) <= self._round:
+                    some = [todo.popleft() for _ in range(min(self._round, len(todo)))]
+                    waiting += self._submit(some, request)
+                chunk, future = waiting.popleft()
+                yield ChunkResult(_segments(chunk, future, with_words=with_words))
+        finally:
+            for _, future in waiting:
+                if future is not None:
+                    future.cancel()
+
+    def _submit(
+        self, chunks: Sequence[Chunk], request: Request
+    ) -> list[tuple[Chunk, Future[Decoded] | None]]:
+        audible = [chunk for chunk in chunks if not _is_silent(chunk)]
+        futures = iter(self._batcher.submit(request, [self._features(chunk) for chunk in audible]))
+        return [(chunk, None if _is_silent(chunk) else next(futures)) for chunk in chunks]
+
+    def _features(self, chunk: Chunk) -> _Features:
+        """Mel bands by frames of 10 ms; the last frame is the extractor's own padding."""
+        features: _Features = self._model.feature_extractor(chunk.loudness())[..., :-1]
+        return features
+
+    def _check_language(self, language: str) -> None:
+        if language not in self._info.languages:
+            raise LanguageUnsupportedError(model=self._info.name, wanted=f"language {language}")
+
+
+def _is_silent(chunk: Chunk) -> bool:
+    return not len(chunk.samples) or bool(np.abs(chunk.loudness()).max() <= _SILENT_PEAK)
+
+
+def _segments(
+    chunk: Chunk, future: Future[Decoded] | None, *, with_words: bool
+) -> tuple[Segment, ...]:
+    """Waits for what was decoded and puts it together for reading."""
+    if future is None:
+        return ()
+    try:
+        decoded = future.result()
+    except CancelledError as error:
+        raise RecognitionError(detail="the engine was closed") from error
+    if decoded.silent:
+        return ()
+    words = heard_words(decoded.words, chunk.loudness(), chunk.start_ms)
+    return tuple(
+        Segment(
+            start_ms=piece[0].start_ms,
+            end_ms=piece[-1].end_ms,
+            text=text_of(piece),
+            words=tuple(
+                Word(
+                    start_ms=word.start_ms,
+                    end_ms=word.end_ms,
+                    word=word.text.strip(),
+                    probability=round(word.probability, 4),
+                )
+                for word in piece
+                if word.text.strip()
+            )
+            if with_words
+            else None,
+            avg_logprob=decoded.avg_logprob,
+            no_speech_prob=decoded.no_speech_prob,
+            compression_ratio=decoded.compression_ratio,
+        )
+        for piece in segmented(words)
+        if text_of(piece)
+    )
