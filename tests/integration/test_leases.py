@@ -1,6 +1,8 @@
 """A task belongs to one worker at a time, for as long as its lease holds."""
 
 import uuid
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -68,12 +70,10 @@ def test_the_first_claim_starts_the_job(database: Database) -> None:
 
 def test_of_many_threads_one_gets_the_task(database: Database, together: Together) -> None:
     hint = Hint(task_id=accepted(database).task_id, attempt=0)
-    found = together(
-        [
-            lambda owner=f"worker-{n}": leases.claim(database, hint, owner=owner, lease_s=60)  # type: ignore[misc]  # mypy can't infer a lambda's default
-            for n in range(16)
-        ]
-    )
+    claims = [
+        partial(leases.claim, database, hint, owner=f"worker-{n}", lease_s=60) for n in range(16)
+    ]
+    found = together(claims)
     [won] = [one for one in found if one is not None]
     assert won.task.attempt == 1
 
@@ -120,9 +120,11 @@ def test_a_claim_that_meets_a_purge_finds_nothing(database: Database, together: 
         made = accepted(database)
         hint = Hint(task_id=made.task_id, attempt=0)
         control.mark_deleted(database, made.job.id, EN)
-        calls = [lambda hint=hint: leases.claim(database, hint, owner="w", lease_s=60)] * 4  # type: ignore[misc]  # mypy can't infer a lambda's default
-        found = together([*calls, lambda made=made: control.purge(database, made.job.id)])
-        assert found == [None] * 5
+        calls: list[Callable[[], object]] = [
+            partial(leases.claim, database, hint, owner="worker", lease_s=60)
+        ] * 4
+        calls.append(partial(control.purge, database, made.job.id))
+        assert together(calls) == [None] * 5
 
 
 def test_a_heartbeat_renews_the_leases_it_names(database: Database) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -130,11 +131,12 @@ def test_parts_ended_by_many_threads_complete_the_job_once(
     random.Random(seed).shuffle(ids)  # noqa: S311  any order will do
     work.finish_cut(database, download, 16 * CHUNK_MS)
 
-    def worker(mine: list[str], owner: str) -> list[JobStatus]:
-        return [transcribed(database, task_id, owner=owner).status for task_id in mine]
+    def worker(mine: list[str]) -> list[JobStatus]:
+        return [transcribed(database, task_id).status for task_id in mine]
 
-    calls = [lambda n=n: worker(ids[n::4], f"asr-{n}") for n in range(4)]
-    ends = together([*calls, lambda: [outcomes.finish(database, download, EN).status]])
+    calls: list[Callable[[], list[JobStatus]]] = [partial(worker, ids[n::4]) for n in range(4)]
+    calls.append(lambda: [outcomes.finish(database, download, EN).status])
+    ends = together(calls)
     assert [status for one in ends for status in one].count(JobStatus.COMPLETED) == 1
     assert listing.get(database, download.job_id).status is JobStatus.COMPLETED
     assert states(database, download.job_id) == ["done"] * 9

@@ -1,6 +1,7 @@
 """A job is accepted once, whoever asks how often, and then it is there."""
 
 import uuid
+from functools import partial
 
 import pytest
 
@@ -64,7 +65,7 @@ def test_of_two_requests_for_one_id_one_is_taken_and_the_other_told(
             return "conflict"
 
     urls = [f"https://example.org/{n}" for n in range(8)]
-    answers = together([lambda url=url: submit(url) for url in urls])  # type: ignore[misc]  # mypy can't infer a lambda's default
+    answers = together([partial(submit, url) for url in urls])
     assert answers.count("conflict") == 7
     assert listing.get(database, 42).source_url in answers
 
@@ -117,9 +118,10 @@ def test_drawn_ids_skip_those_that_people_chose(database: Database) -> None:
 def test_drawing_and_choosing_at_the_same_time_meets_no_job_twice(
     database: Database, together: Together
 ) -> None:
-    chosen = [lambda n=n: accepted(database, job_id=n).job.id for n in range(1, 11)]
-    drawn = [lambda: accepted(database).job.id] * 10
-    ids = together([*chosen, *drawn])
+    def submit(job_id: int | None) -> int:
+        return accepted(database, job_id=job_id).job.id
+
+    ids = together([partial(submit, job_id) for job_id in [*range(1, 11), *[None] * 10]])
     # A drawn id that another thread chooses a moment later is the same request, so it is no fault.
     assert len(rows(database, "SELECT id FROM jobs")) == len(set(ids))
 
