@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from hearsight_core.errors import NoAudioError, UnsupportedError
-from hearsight_download_worker.formats import best_sound, check_downloader
+from hearsight_download_worker.downloaders import downloader_for
+from hearsight_download_worker.formats import best_sound
 
 
 def offered(name: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401  yt-dlp's fields
@@ -64,10 +65,10 @@ def test_no_other_program_is_handed_a_stream(fields: dict[str, Any]) -> None:
     chosen = {"url": "https://media.example/a", "ext": "mp4", **fields}
     params = {"hls_prefer_native": True}
     with pytest.raises(UnsupportedError):
-        check_downloader(chosen, params)
+        downloader_for(chosen, params)
 
 
 @pytest.mark.parametrize("protocol", ["https", "m3u8_native", "m3u8", "http_dash_segments"])
 def test_yt_dlps_own_downloaders_are_let_through(protocol: str) -> None:
     chosen = {"url": "https://media.example/a", "ext": "mp4", "protocol": protocol}
-    check_downloader(chosen, {"hls_prefer_native": True, "external_downloader": "native"})
+    assert downloader_for(chosen, {"hls_prefer_native": True, "external_downloader": "native"})

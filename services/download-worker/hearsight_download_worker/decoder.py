@@ -41,6 +41,9 @@ _LONGEST_GAP_S: Final = 300.0
 """A gap in the timestamps between these is filled with silence, so that times stay those of the
 recording; a shorter one may be rounding, a longer one a clock that was set anew."""
 
+_GUESSED_LENGTH: Final = {"aac", "ac3", "amr", "amrnb", "amrwb", "dts", "eac3", "loas", "truehd"}
+"""Formats without a length: FFmpeg guesses one from the first bit rate it sees, a third off."""
+
 _SECOND_TRACK: Final = (
     Disposition.visual_impaired | Disposition.comment | Disposition.descriptions | Disposition.dub
 )
@@ -133,12 +136,13 @@ def _choose(container: InputContainer) -> AudioStream:
 
 
 def _info(container: InputContainer, chosen: AudioStream) -> dict[str, Any]:
-    if chosen.duration is not None and chosen.time_base is not None:
-        duration_ms: int | None = round(chosen.duration * chosen.time_base * 1000)
+    duration_ms: int | None = None
+    if container.format.name in _GUESSED_LENGTH:
+        pass
+    elif chosen.duration is not None and chosen.time_base is not None:
+        duration_ms = round(chosen.duration * chosen.time_base * 1000)
     elif container.duration is not None:
         duration_ms = container.duration // 1000
-    else:
-        duration_ms = None
     return {
         "container": container.format.name,
         "duration_ms": duration_ms,

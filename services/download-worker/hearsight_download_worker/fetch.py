@@ -8,7 +8,7 @@ runs the site's JavaScript without access to network or files.)
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,8 +26,9 @@ from hearsight_core.errors import (
     TooLongError,
     UnsupportedError,
 )
+from hearsight_download_worker.downloaders import downloader_for
 from hearsight_download_worker.fetch_errors import translate
-from hearsight_download_worker.formats import Format, best_sound, check_downloader
+from hearsight_download_worker.formats import Format, best_sound
 from hearsight_download_worker.guarded_http import GuardedDownloader, Stop, Traffic, stopping
 from hearsight_download_worker.transfer import FetchProgress, Transfer
 
@@ -114,10 +115,13 @@ def fetch(
     params = _params(folder, limits, traffic) | {
         "format": lambda offered: [_choose(offered["formats"], language)],
         "match_filter": lambda info, **_: _admit(info, limits),
-        "progress_hooks": [transfer.hook],
     }
     try:
-        with _without_helpers(folder), GuardedDownloader(params, traffic) as downloader:
+        with (
+            _without_helpers(folder),
+            closing(traffic),
+            GuardedDownloader(params, traffic) as downloader,
+        ):
             return _fetch(downloader, url, folder / _MEDIA_FILE, limits, transfer)
     except Stop as stop:
         raise stop.error from stop.error.__cause__
@@ -132,11 +136,12 @@ def _fetch(
 ) -> Fetched:
     info, entries = _single(downloader.extract_info(url, download=False))
     _admit(info, limits)
-    check_downloader(info, downloader.params)
+    transport = downloader_for(info, downloader.params)(downloader, downloader.params)
     if (info.get("filesize") or 0) > limits.max_bytes:
         raise TooLargeError(limit_bytes=limits.max_bytes)
     transfer.begin(_filename(info), info)
-    downloader.dl(str(path), info)
+    transport.add_progress_hook(transfer.hook)
+    transport.download(str(path), info)
     size_bytes = path.stat().st_size
     if size_bytes == 0:
         raise CorruptError(detail="the source sent nothing")

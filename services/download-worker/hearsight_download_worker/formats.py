@@ -3,16 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from yt_dlp.downloader import DashSegmentsFD, FileDownloader, HlsFD, get_suitable_downloader
-from yt_dlp.downloader.http import HttpFD
-
 from hearsight_core.errors import NoAudioError, UnsupportedError
 
 Format = Mapping[str, Any]
 """One of yt-dlp's formats; its field names and their meaning are yt-dlp's."""
-
-_DOWNLOADERS: Final = (HttpFD, HlsFD, DashSegmentsFD)
-"""The downloaders that speak through yt-dlp's request handler and start no other program."""
 
 _PROTOCOLS: Final = ("http", "https", "m3u8", "m3u8_native", "http_dash_segments")
 
@@ -48,17 +42,6 @@ def best_sound(formats: Sequence[Format], language: str | None) -> Format:
         return without_picture[-1]
     small = [one for one in spoken if (one.get("height") or 0) <= _SMALL_PICTURE]
     return small[-1] if small else spoken[0]
-
-
-def check_downloader(chosen: Format, params: Mapping[str, Any]) -> None:
-    """Refuses a stream that yt-dlp would hand to another program or another way to the network.
-
-    Raises:
-        UnsupportedError: it would.
-    """
-    downloader: type[FileDownloader] = get_suitable_downloader(dict(chosen), params)
-    if downloader not in _DOWNLOADERS:
-        raise UnsupportedError(detail=f"it is offered by {chosen.get('protocol')} only")
 
 
 def _is_in(one: Format, language: str | None) -> bool:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar, Final, NoReturn
+from weakref import WeakSet
 
 from yt_dlp import YoutubeDL
 from yt_dlp.networking import _urllib
@@ -59,6 +60,7 @@ class Traffic:
         self._guard = guard
         self._check = check
         self._deadline = time.monotonic() + timeout_s
+        self._readers: WeakSet[io.BufferedReader] = WeakSet()
         self.host = ""
         """The host spoken to last."""
         self.failure: BaseException | None = None
@@ -82,6 +84,15 @@ class Traffic:
         self.checkpoint()
         with stopping():
             return self._guard.connect(address, timeout, source_address)
+
+    def keep(self, reader: io.BufferedReader) -> None:
+        """Notes a response's body, to be closed at the end if yt-dlp does not."""
+        self._readers.add(reader)
+
+    def close(self) -> None:
+        """Closes every connection that is still open."""
+        for reader in list(self._readers):
+            reader.close()
 
     def pause(self, duration_s: float) -> None:
         """Waits, and stops waiting when the work has to stop."""
@@ -139,6 +150,7 @@ class _CheckedResponse(http.client.HTTPResponse):
         self._traffic = traffic
         self.fp.close()
         self.fp = io.BufferedReader(_CheckedReader(connection, traffic), 64 * 1024)
+        traffic.keep(self.fp)
 
     def read(self, amt: int | None = None) -> bytes:
         try:
