@@ -83,7 +83,8 @@ def redis_db(url: str, variable: str) -> Finding:
             client.set(key, "well", ex=60)
             found, expires_s = client.get(key), client.ttl(key)
             deleted = client.delete(key)
-            version = client.info("server").get("redis_version", "unknown")
+            server = client.info("server")
+            version = server.get("valkey_version") or server.get("redis_version")
     except (redis.RedisError, ValueError) as error:
         return Finding(name, ok=False, detail=str(error), advice=_start_or_name(variable))
     return Finding(

@@ -11,4 +11,9 @@ class Finding:
     ok: bool
     detail: str
     advice: str = ""
-    """What to do if it is not well."""
+    """What to do about it; empty if all is well."""
+
+    def __post_init__(self) -> None:
+        """Drops advice that nobody needs."""
+        if self.ok:
+            object.__setattr__(self, "advice", "")

@@ -133,11 +133,14 @@ class Postgres:
         fresh.rename(self.data)
 
     def create_database(self) -> None:
-        """Creates the one database in the running server, unless it is there.
+        """Creates the one database in the running server, once in its life.
 
         Raises:
             StartError: createdb failed; the message holds its words.
         """
+        created = self.folder / "database"
+        if created.exists():
+            return
         try:
             self._run(
                 binary("createdb"),
@@ -148,6 +151,7 @@ class Postgres:
         except StartError as error:
             if "already exists" not in str(error):
                 raise
+        created.touch()
 
     def _run(
         self,

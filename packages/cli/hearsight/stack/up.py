@@ -4,8 +4,10 @@ import asyncio
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from rich.console import Console
 from rich.panel import Panel
@@ -24,7 +26,7 @@ from hearsight.stack.supervisor import Supervisor
 from hearsight.times import clock
 from hearsight_core.settings import StackSettings, masked
 
-LEFTOVERS_S = 10
+LEFTOVERS_S = 5
 """How long what an earlier run left behind may take to end by itself."""
 
 
@@ -158,19 +160,30 @@ class Up:
 
     def _welcome(self, chosen: Plan) -> Panel:
         environment = {**chosen.environment(), **self._given}
+        command = _command()
         rows = {
             "API": chosen.url,
             "Docs": f"{chosen.url}/docs",
             "Redis": masked(environment["HEARSIGHT_REDIS_URL"]),
             "Home": str(self._home.path),
-            "Next": "hearsight submit URL_OR_FILE --watch",
-            "": "hearsight jobs · hearsight transcript JOB --format srt · hearsight doctor",
+            "Next": f"{command} submit URL_OR_FILE --watch",
+            "": f"{command} transcript JOB --format srt",
+            " ": f"{command} doctor",
             "Stop": "Ctrl-C",
         }
         table = Table.grid(padding=(0, 2))
         for name, value in rows.items():
             table.add_row(Text(name, style="bold"), Text(value, overflow="fold"))
         return Panel(table, title="HearSight is up", expand=False)
+
+
+def _command() -> str:
+    """What to type for this command: its name where the shell finds it, else its path."""
+    called = Path(sys.argv[0])
+    found = shutil.which(called.name)
+    if found and called.exists() and Path(found).samefile(called):
+        return called.name
+    return os.path.relpath(called) if called.name == "hearsight" else "hearsight"
 
 
 def _taken(home: Home, state: State | None) -> CommandError:

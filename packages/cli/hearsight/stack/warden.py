@@ -1,4 +1,4 @@
-"""What is left to do when the stack is killed: `python -m hearsight.stack.warden TOKEN HOME SECONDS`.
+"""What is left to do when the stack is killed: `python -m hearsight.stack.warden TOKEN HOME S`.
 
 The stack holds the other end of the warden's standard input. When that closes, however it came to
 that, the kernel has told the children to finish (see `child`). The warden gives them time to do so,
