@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import certifi
 import pytest
 
 from hearsight_core.addresses import AddressGuard
@@ -34,6 +35,7 @@ from hearsight_core.errors import (
 )
 from hearsight_download_worker.audio import open_audio
 from hearsight_download_worker.fetch import Fetched, FetchLimits, FetchProgress, fetch
+from tests.servers.certificate import self_signed
 from tests.servers.media import MediaServer, media_folder, media_server
 from tests.speech import joined
 
@@ -205,6 +207,22 @@ def test_a_server_that_speaks_no_tls_is_not_trusted(server: MediaServer, tmp_pat
     url = server.url("/plain/speech.mp3").replace("http:", "https:")
     with pytest.raises(TlsError):
         fetch(url, tmp_path, guard=AddressGuard([server.authority]), limits=LIMITS)
+
+
+def test_media_come_over_tls_from_a_trusted_server_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted, context = self_signed(tmp_path)
+    with media_server(tls=context) as server:
+        with pytest.raises(TlsError):
+            fetched(server, "/plain/speech.mp3", tmp_path / "distrusted")
+        monkeypatch.setattr(certifi, "where", lambda: str(trusted))
+        got = fetched(server, "/plain/speech.mp3", tmp_path / "trusted")
+        pieces = fetched(server, "/hls/hls/index.m3u8", tmp_path / "pieces")
+        with pytest.raises(TimedOutError):
+            fetched(server, "/silent", tmp_path / "silent")
+    assert got.path.read_bytes() == (media_folder() / "speech.mp3").read_bytes()
+    assert pieces.size_bytes > got.size_bytes / 2
 
 
 @pytest.mark.parametrize("path", ["/plain/speech.mp3", "/endless", "/hls/hls/index.m3u8"])

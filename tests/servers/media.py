@@ -23,6 +23,7 @@
 
 import atexit
 import shutil
+import ssl
 import subprocess
 import threading
 import zlib
@@ -114,6 +115,7 @@ class MediaServer:
 
     host: str
     port: int
+    scheme: str = "http"
     requests: list[Request] = field(default_factory=list)
 
     @property
@@ -123,7 +125,7 @@ class MediaServer:
 
     def url(self, path: str) -> str:
         """The address of `path` here."""
-        return f"http://{self.authority}{path}"
+        return f"{self.scheme}://{self.authority}{path}"
 
     def paths(self) -> list[str]:
         """The paths asked for, in order, without their queries."""
@@ -131,9 +133,14 @@ class MediaServer:
 
 
 @contextmanager
-def media_server(folder: Path | None = None) -> Iterator[MediaServer]:
-    """Serves `folder` (or `media_folder()`) on a free port of 127.0.0.1."""
+def media_server(
+    folder: Path | None = None, *, tls: ssl.SSLContext | None = None
+) -> Iterator[MediaServer]:
+    """Serves `folder` (or `media_folder()`) on a free port of 127.0.0.1, over TLS if told how."""
     server = _Server(folder or media_folder())
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+        server.told.scheme = "https"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
