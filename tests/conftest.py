@@ -3,6 +3,7 @@
 Every test gets a database and a Redis of its own, both empty; the servers are shared.
 """
 
+import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,8 +41,13 @@ class PostgresServer:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    with postgres.running(tmp_path_factory.mktemp("postgres")) as url:
+def postgres_server() -> Iterator[PostgresServer]:
+    # Not in pytest's own folder: as root, the server runs as another user, and any other pytest
+    # that starts meanwhile closes that folder to other users.
+    with (
+        tempfile.TemporaryDirectory(prefix="hearsight-postgres-") as home,
+        postgres.running(Path(home)) as url,
+    ):
         server = PostgresServer(url)
         # Tests need no durability against a power cut, and this halves their time.
         server.run(
