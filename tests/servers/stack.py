@@ -95,7 +95,8 @@ class Stack:
             timeout=60,
         ) as source:
             for event in source.iter_sse():
-                yield event.event, int(event.id), event.json()
+                if event.data:  # a comment that keeps the connection alive has none
+                    yield event.event, int(event.id), event.json()
 
     def outcome(self, job_id: int) -> dict[str, object]:
         """Follows the job to its end; returns the terminal event's ProgressData."""

@@ -121,7 +121,7 @@ class RecognitionOptions(Frozen):
 
 
 class Word(Frozen):
-    """One recognised word."""
+    """One recognised word; as Whisper has it, with the space that stands before it."""
 
     start_ms: int
     end_ms: int

@@ -101,6 +101,7 @@ class Downloader:
                 timeout_s=settings.download_timeout_s,
                 socket_timeout_s=settings.socket_timeout_s,
             ),
+            language=lease.job.options.language,
             on_progress=told,
             check=lease.check,
         )
@@ -116,7 +117,7 @@ class Downloader:
                     key=key,
                     filename=fetched.filename,
                     size_bytes=fetched.size_bytes,
-                    media_type=mimetypes.guess_type(fetched.path.name)[0],
+                    media_type=mimetypes.guess_type(fetched.filename)[0],
                 ),
                 self._message(fetched, context),
             )
