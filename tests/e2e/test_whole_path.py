@@ -85,6 +85,19 @@ def test_silence_completes_with_an_empty_transcript(stack: Stack, media: MediaSe
     assert transcript["partial"] is False
 
 
+def test_a_file_that_breaks_off_is_recognised_as_far_as_it_goes(
+    stack: Stack, tmp_path: Path
+) -> None:
+    whole = (media_folder() / "speech.wav").read_bytes()
+    (tmp_path / "half.wav").write_bytes(whole[: len(whole) // 2])
+    job_id = stack.upload(tmp_path / "half.wav", language="en")
+    last = stack.outcome(job_id)
+    assert last["status"] == JobStatus.COMPLETED, last
+    assert "breaks off" in str(last["message"])
+    assert stack.http.get(f"/api/jobs/{job_id}").json()["truncated"] is True
+    assert stack.transcript(job_id)["segments"]
+
+
 def test_an_inner_address_is_not_fetched_even_behind_a_redirect(
     stack: Stack, media: MediaServer
 ) -> None:

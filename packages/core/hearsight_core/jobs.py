@@ -105,6 +105,8 @@ class Job:
     speech_ms: int
     recognised_ms: int
     cut_done: bool
+    truncated: bool = False
+    """The media broke off before the end that it announced."""
     cancel_requested: bool
     deleted: bool
     error_code: str | None

@@ -18,7 +18,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "request.forbidden_address": (
         "{host} lies inside a private or reserved network and is not fetched. If it is yours, name"
         " it in HEARSIGHT_DOWNLOAD_ALLOW_HOSTS.",
-        "{host} 位于私有或保留网络,不予下载。如果它属于您,请将其加入 HEARSIGHT_DOWNLOAD_ALLOW_HOSTS。",
+        "{host} 位于私有或保留网络，不予下载。如果它属于您，请将其加入 HEARSIGHT_DOWNLOAD_ALLOW_HOSTS。",
     ),
     "job.not_found": (
         "There is no job {job_id}. List the jobs with GET /api/jobs.",
@@ -26,16 +26,16 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "job.conflict": (
         "Job {job_id} exists already with another request. Choose another job_id, or leave it out.",
-        "任务 {job_id} 已存在且请求内容不同。请更换 job_id,或不填写。",
+        "任务 {job_id} 已存在且请求内容不同。请更换 job_id，或不填写。",
     ),
     "job.state": (
         "Job {job_id} is {status}; only a job that is {wanted} allows this.",
-        "任务 {job_id} 当前状态为 {status};此操作只适用于状态为 {wanted} 的任务。",
+        "任务 {job_id} 当前状态为 {status}；此操作只适用于状态为 {wanted} 的任务。",
     ),
     "job.cancelled": ("The job was cancelled.", "任务已取消。"),
     "upload.too_large": (
         "The upload is over the limit of {limit_bytes} bytes (HEARSIGHT_MAX_UPLOAD_BYTES).",
-        "上传文件超过 {limit_bytes} 字节的上限(HEARSIGHT_MAX_UPLOAD_BYTES)。",
+        "上传文件超过 {limit_bytes} 字节的上限（HEARSIGHT_MAX_UPLOAD_BYTES）。",
     ),
     "upload.unsupported": (
         "This file is no audio or video that can be read. Upload a media file such as MP3, WAV,"
@@ -53,7 +53,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "http.method_not_allowed": (
         "This path does not take this method; the header Allow names those it takes.",
-        "此路径不支持该方法;可用方法见 Allow 响应头。",
+        "此路径不支持该方法；可用方法见 Allow 响应头。",
     ),
     "http.range_not_satisfiable": (
         "The range begins beyond the end of the media.",
@@ -70,7 +70,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "network.timeout": (
         "{host} did not answer in time. Try again later, or raise HEARSIGHT_DOWNLOAD_TIMEOUT_S.",
-        "{host} 响应超时。请稍后重试,或调大 HEARSIGHT_DOWNLOAD_TIMEOUT_S。",
+        "{host} 响应超时。请稍后重试，或调大 HEARSIGHT_DOWNLOAD_TIMEOUT_S。",
     ),
     "network.tls": (
         "No trusted encrypted connection to {host}. Its certificate may be expired or self-signed.",
@@ -82,7 +82,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "network.rate_limited": (
         "{host} has had too many requests from this server. Try again later, or upload the file.",
-        "{host} 收到本服务器的请求过多。请稍后重试,或改为上传文件。",
+        "{host} 收到本服务器的请求过多。请稍后重试，或改为上传文件。",
     ),
     "network.http_5xx": (
         "{host} failed with HTTP {status}. Try again later.",
@@ -91,11 +91,11 @@ _TEXTS: dict[str, tuple[str, str]] = {
     # media
     "media.not_found": (
         "Nothing is at this address any more (HTTP {status}). Check it in a browser.",
-        "该地址已无内容(HTTP {status})。请在浏览器中确认。",
+        "该地址已无内容（HTTP {status}）。请在浏览器中确认。",
     ),
     "media.private": (
         "The source wants a login. Make it public, or download it yourself and upload the file.",
-        "该内容需要登录。请将其公开,或自行下载后上传文件。",
+        "该内容需要登录。请将其公开，或自行下载后上传文件。",
     ),
     "media.geo_blocked": (
         "The source is not available in the country of this server. Upload the file instead.",
@@ -103,7 +103,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "media.bot_check": (
         "The site asks for a proof of being human. Try again later, or upload the file.",
-        "网站要求进行人机验证。请稍后重试,或上传文件。",
+        "网站要求进行人机验证。请稍后重试，或上传文件。",
     ),
     "media.live": (
         "Live streams can't be transcribed. Try again when the recording is out.",
@@ -115,19 +115,19 @@ _TEXTS: dict[str, tuple[str, str]] = {
     ),
     "media.too_large": (
         "The media is over the limit of {limit_bytes} bytes (HEARSIGHT_MAX_DOWNLOAD_BYTES).",
-        "媒体超过 {limit_bytes} 字节的上限(HEARSIGHT_MAX_DOWNLOAD_BYTES)。",
+        "媒体超过 {limit_bytes} 字节的上限（HEARSIGHT_MAX_DOWNLOAD_BYTES）。",
     ),
     "media.too_long": (
         "The recording is over the limit of {limit_s} seconds (HEARSIGHT_MAX_DURATION_S).",
-        "录音超过 {limit_s} 秒的上限(HEARSIGHT_MAX_DURATION_S)。",
+        "录音超过 {limit_s} 秒的上限（HEARSIGHT_MAX_DURATION_S）。",
     ),
     "media.no_audio": (
         "The media has no audio track, so there is nothing to transcribe.",
-        "该媒体没有音轨,无可转写内容。",
+        "该媒体没有音轨，无可转写内容。",
     ),
     "media.corrupt": (
         "The media is damaged and can't be decoded. Download or export it again.",
-        "媒体已损坏,无法解码。请重新下载或导出。",
+        "媒体已损坏，无法解码。请重新下载或导出。",
     ),
     # recognition
     "asr.out_of_memory": (
@@ -137,20 +137,20 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "asr.model_missing": (
         "The model {model} can't be loaded. Check HEARSIGHT_MODEL: a name known to faster-whisper"
         " (needs the hub) or the path of a converted model.",
-        "无法加载模型 {model}。请检查 HEARSIGHT_MODEL:应为 faster-whisper 支持的名称(需联网)或已转换模型的路径。",
+        "无法加载模型 {model}。请检查 HEARSIGHT_MODEL：应为 faster-whisper 支持的名称（需联网）或已转换模型的路径。",
     ),
     "asr.device_missing": (
         "HEARSIGHT_DEVICE asks for {device}, but none is here. Check the driver, or set it to cpu.",
-        "HEARSIGHT_DEVICE 要求使用 {device},但未找到该设备。请检查驱动,或将其设为 cpu。",
+        "HEARSIGHT_DEVICE 要求使用 {device}，但未找到该设备。请检查驱动，或将其设为 cpu。",
     ),
     "asr.unsupported_language": (
         "The model {model} can't do this ({wanted}). Leave the option out, or set HEARSIGHT_MODEL to a"
         " multilingual model such as large-v3-turbo.",
-        "模型 {model} 不支持此操作({wanted})。请去掉该选项,或将 HEARSIGHT_MODEL 设为多语言模型,如 large-v3-turbo。",
+        "模型 {model} 不支持此操作（{wanted}）。请去掉该选项，或将 HEARSIGHT_MODEL 设为多语言模型，如 large-v3-turbo。",
     ),
     "asr.failed": (
         "Recognition failed. Retry the job; if it fails again, see the log of the ASR worker.",
-        "识别失败。请重试;如再次失败,请查看识别进程的日志。",
+        "识别失败。请重试；如再次失败，请查看识别进程的日志。",
     ),
     # our own stores
     "storage.database": (
@@ -176,31 +176,35 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "worker.lease_lost": ("Another worker owns the task now.", "任务已由其他进程接管。"),
     "worker.draining": (
         "This worker is about to end; the task goes back to the queue.",
-        "该进程即将退出,任务将重新排队。",
+        "该进程即将退出，任务将重新排队。",
     ),
     "internal.unexpected": (
         "Something went wrong on our side. Retry; if it stays, report it with the request id.",
-        "系统内部错误。请重试;如仍失败,请附上请求编号反馈。",
+        "系统内部错误。请重试；如仍失败，请附上请求编号反馈。",
     ),
     # progress
     "progress.upload_processing": ("Receiving the upload", "正在接收上传文件"),
-    "progress.upload": ("Upload stored; waiting for a worker", "上传完成,等待处理"),
+    "progress.upload": ("Upload stored; waiting for a worker", "上传完成，等待处理"),
     "progress.pending": ("Waiting for a download worker", "等待下载"),
     "progress.download_start": ("Starting the download", "开始下载"),
     "progress.download": ("Downloading", "正在下载"),
     "progress.download_first_entry": (
         "Downloading the first of {entries} entries of the playlist",
-        "正在下载播放列表(共 {entries} 项)的第一项",
+        "正在下载播放列表（共 {entries} 项）的第一项",
     ),
     "progress.asr_preprocessing": ("Finding the speech", "正在检测语音"),
     "progress.asr_recognizing": ("Recognising", "正在识别"),
     "progress.asr_postprocessing": ("Putting the transcript together", "正在整理文字稿"),
     "progress.completed": ("Completed", "已完成"),
-    "progress.no_speech": ("Completed: no speech was found", "已完成:未检测到语音"),
+    "progress.no_speech": ("Completed: no speech was found", "已完成：未检测到语音"),
+    "progress.truncated": (
+        "Completed: the media breaks off before its end; this is what there is",
+        "已完成：媒体在结尾前中断，以上为已有内容",
+    ),
     "progress.cancelled": ("Cancelled", "已取消"),
     "progress.retry_at": (
         "{error} Next try in {delay_s} s (attempt {attempt} of {attempts}).",
-        "{error} 将在 {delay_s} 秒后重试(第 {attempt} 次,共 {attempts} 次)。",
+        "{error} 将在 {delay_s} 秒后重试（第 {attempt} 次，共 {attempts} 次）。",
     ),
 }
 

@@ -99,6 +99,7 @@ class JobView(BaseModel):
     media_bytes: int | None
     media_type: str | None
     duration_ms: int | None
+    truncated: bool = Field(description="The media broke off before the end it announced.")
     language: str | None
     language_probability: float | None
     model: str | None

@@ -181,7 +181,10 @@ class Downloader:
                     ),
                     found.samples,
                 )
-        worker.publish(work.finish_cut(database, lease.task, cutter.duration_ms))
+            truncated = audio.truncated
+        worker.publish(
+            work.finish_cut(database, lease.task, cutter.duration_ms, truncated=truncated)
+        )
 
     @staticmethod
     def _add(lease: Lease, context: Context, part: Part, samples: NDArray[np.int16]) -> None:

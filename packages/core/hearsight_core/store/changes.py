@@ -77,8 +77,7 @@ def end_job(
         .values(state=TaskState.CANCELLED, finished_at=func.now())
     )
     if status is JobStatus.COMPLETED:
-        key = "progress.completed" if job.speech_ms else "progress.no_speech"
-        shown = staged(job, Stage.COMPLETED, 100, render(key, language))
+        shown = staged(job, Stage.COMPLETED, 100, render(_completed(job), language))
     elif status is JobStatus.FAILED:
         shown = staged(job, Stage.ERROR, STAGE_PERCENT[Stage.ERROR], error or "")
     else:
@@ -93,6 +92,13 @@ def end_job(
         finished_at=func.now(),
         **shown,
     )
+
+
+def _completed(job: Job) -> str:
+    """The key of what is said of a completed job."""
+    if job.truncated:
+        return "progress.truncated"
+    return "progress.completed" if job.speech_ms else "progress.no_speech"
 
 
 def settle(connection: Connection, job: Job, language: Language) -> Job:

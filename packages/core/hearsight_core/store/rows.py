@@ -41,6 +41,7 @@ def job_of(row: Row[tuple[object, ...]]) -> Job:
         speech_ms=columns["speech_ms"],
         recognised_ms=columns["recognised_ms"],
         cut_done=columns["cut_done"],
+        truncated=columns["truncated"],
         cancel_requested=columns["cancel_requested_at"] is not None,
         deleted=columns["deleted_at"] is not None,
         error_code=columns["error_code"],

@@ -92,6 +92,7 @@ jobs = Table(
     Column("speech_ms", BigInteger, nullable=False, server_default=text("0")),
     Column("recognised_ms", BigInteger, nullable=False, server_default=text("0")),
     Column("cut_done", Boolean, nullable=False, server_default=text("false")),
+    Column("truncated", Boolean, nullable=False, server_default=text("false")),
     Column("cancel_requested_at", DateTime(timezone=True)),
     Column("deleted_at", DateTime(timezone=True)),
     Column("error_code", Text),

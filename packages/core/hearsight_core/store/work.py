@@ -131,11 +131,13 @@ def add_part(database: Database, task: Task, part: Part, *, task_id: str) -> Job
         return change_job(connection, job, speech_ms=jobs.c.speech_ms + part.speech_ms)
 
 
-def finish_cut(database: Database, task: Task, duration_ms: int) -> Job:
-    """Declares that the last part is there and how long the recording truly is."""
+def finish_cut(database: Database, task: Task, duration_ms: int, *, truncated: bool = False) -> Job:
+    """Declares that the last part is there, how long the recording is, and if it broke off."""
     with database.begin() as connection:
         job = _working_on(connection, task)
-        return change_job(connection, job, cut_done=True, duration_ms=duration_ms)
+        return change_job(
+            connection, job, cut_done=True, duration_ms=duration_ms, truncated=truncated
+        )
 
 
 def set_language(

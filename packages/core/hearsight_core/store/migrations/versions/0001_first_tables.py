@@ -79,6 +79,7 @@ def upgrade() -> None:
         sa.Column("speech_ms", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("recognised_ms", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("cut_done", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("truncated", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("cancel_requested_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("error_code", sa.Text(), nullable=True),
