@@ -59,8 +59,8 @@ def test_a_leader_whose_session_died_knows_and_another_leads(
         with leading(database) as held:
             assert held is not None
             postgres_server.run(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                f" WHERE datname = '{name}' AND application_name = 'hearsight-test'"  # noqa: S608  names of our own
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"  # noqa: S608  names of our own
+                f" WHERE datname = '{name}' AND application_name = 'hearsight-test'"
             )
             with leading(other) as taken_over:
                 assert taken_over is not None

@@ -37,7 +37,7 @@ def _progress(version: int, message: str = "") -> ProgressData:
 @pytest.fixture
 def watcher(redis: Redis) -> Iterator[PubSub]:
     """Someone who listens to the channel of events."""
-    listening = redis.pubsub(ignore_subscribe_messages=True)
+    listening = redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     listening.subscribe(EVENTS_CHANNEL)
     while listening.get_message(timeout=5) is not None:
         pass  # the confirmation

@@ -8,23 +8,41 @@ import errno
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import unquote, urlsplit
 
 import obstore
+import structlog
 from obstore.exceptions import BaseError
 from obstore.store import ObjectStore, from_url
 
 from hearsight_core.errors import DiskFullError, ObjectStoreError
-from hearsight_core.settings import CoreSettings
+from hearsight_core.settings import CoreSettings, masked
+
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig  # not there at run time
+
+log = structlog.get_logger(__name__)
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """How much of an object is held in memory at a time; S3 asks for 5 MiB a part at least."""
 PART_BYTES = 8 * 1024 * 1024
 
 CLIENT_OPTIONS = {"timeout": "60s", "connect_timeout": "5s"}
+RETRY_CONFIG: "RetryConfig" = {
+    "max_retries": 4,
+    "retry_timeout": timedelta(seconds=20),
+    "backoff": {
+        "init_backoff": timedelta(milliseconds=100),
+        "max_backoff": timedelta(seconds=2),
+        "base": 2,
+    },
+}
+"""A store that is away is told within half a minute: the task is tried again later anyway, and the
+dispatcher must not stand still for minutes."""
 
 
 def upload_prefix() -> str:
@@ -57,6 +75,15 @@ def _failures(what: str) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def _refusals(url: str) -> Iterator[None]:
+    """What obstore says of a URL that it makes nothing of."""
+    try:
+        yield
+    except ValueError as error:
+        raise ObjectStoreError(detail=f"{masked(url)!r} is no URL of a store") from error
+
+
 class ObjectMissingError(ObjectStoreError):
     """The object is not there (any more)."""
 
@@ -84,7 +111,7 @@ class ObjectStorage:
             ObjectStoreError: the URL or the credentials are of no use.
         """
         url = settings.storage_url
-        with _failures(url):
+        with _failures(url), _refusals(url):
             if urlsplit(url).scheme == "file":
                 Path(unquote(urlsplit(url).path)).mkdir(parents=True, exist_ok=True)
                 return cls(from_url(url))
@@ -98,7 +125,11 @@ class ObjectStorage:
             options: dict[str, object] = dict(CLIENT_OPTIONS)
             if (settings.storage_endpoint or "").startswith("http://"):
                 options["allow_http"] = True
-            return cls(from_url(url, config=given or None, client_options=options))  # type: ignore[call-overload]  # the options depend on the scheme
+            return cls(
+                from_url(  # type: ignore[call-overload]  # the options depend on the scheme
+                    url, config=given or None, client_options=options, retry_config=RETRY_CONFIG
+                )
+            )
 
     def put_bytes(self, key: str, content: bytes) -> None:
         """Stores `content` under `key`, whole or not at all."""
@@ -161,8 +192,13 @@ class ObjectStorage:
     def delete_prefix(self, prefix: str) -> int:
         """Removes every object under `prefix`; returns how many there were."""
         keys = [found.key for found in self.list(prefix)]
-        for key in keys:
-            self.delete(key)
+        with _failures(f"delete {prefix}"):
+            try:
+                obstore.delete(self._store, keys)  # S3 takes a thousand in one request
+            except FileNotFoundError:
+                # Somebody else is at the same; a folder stops at the first that is gone.
+                for key in keys:
+                    self.delete(key)
         return len(keys)
 
 
@@ -194,7 +230,12 @@ class ObjectWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is not None:
-            return
-        with _failures(f"put {self._key}"):
-            await self._writer.close()
+        try:
+            with _failures(f"put {self._key}"):
+                # Told of an error, it takes back what is sent already: S3 would keep it, and ask
+                # money for it, without ever showing it.
+                await self._writer.__aexit__(kind, error, traceback)
+        except ObjectStoreError as failure:
+            if error is None:
+                raise
+            log.warning("an unfinished object may have left parts", error=str(failure))

@@ -12,7 +12,7 @@ from celery.exceptions import Ignore, SecurityWarning
 
 from hearsight_core.broker import HintSender, celery_app
 from hearsight_core.contract import CELERY_TASK_NAME, TASK_QUEUE, Hint, JobStatus, TaskKind
-from hearsight_core.errors import DatabaseError, ObjectStoreError
+from hearsight_core.errors import ObjectStoreError, StorageError
 from hearsight_core.progress import News
 from hearsight_core.settings import WorkerSettings, masked
 from hearsight_core.storage import ObjectStorage, parts_prefix
@@ -69,8 +69,6 @@ def serve(kind: TaskKind, settings: WorkerSettings, *, slots: int, work: Work) -
         news=news,
         hints=HintSender(app, database, settings),
     )
-    context = Context(worker=worker, storage=ObjectStorage.from_settings(settings))
-    _register(app, kind, context, work)
     log.info(
         "starting",
         database=masked(settings.database_url),
@@ -79,8 +77,10 @@ def serve(kind: TaskKind, settings: WorkerSettings, *, slots: int, work: Work) -
         storage=masked(settings.storage_url),
     )
     try:
+        context = Context(worker=worker, storage=ObjectStorage.from_settings(settings))
+        _register(app, kind, context, work)
         worker.start()
-    except DatabaseError as error:
+    except StorageError as error:
         log.critical("the worker can't start", error=str(error))
         return 1
     probes = ProbeServer(
