@@ -1,0 +1,160 @@
+"""A transcript is read in any format, at any time, and its text is never taken for markup."""
+
+import csv
+import io
+
+import httpx
+import pytest
+
+from hearsight_core.contract import Segment, Word
+from tests.servers.api import Served, problem
+from tests.servers.recogniser import Recogniser
+from tests.store import said
+
+FORMATS = {
+    "json": "application/json",
+    "srt": "application/x-subrip; charset=utf-8",
+    "vtt": "text/vtt; charset=utf-8",
+    "txt": "text/plain; charset=utf-8",
+    "tsv": "text/tab-separated-values; charset=utf-8",
+}
+
+NASTY = [
+    "00:00:00,000 --> 00:00:09,000",
+    "<script>alert(1)</script> & <b>bold</b>",
+    "one\nline\r\nof\ttabs\x1b[31m and \x07 bells",
+    "\u202egnp.exe\u202c \u2066isolate\u2069",
+    "\u8bb2\u5ea7 caf\u00e9 \U0001f399",
+]
+
+
+def transcript(http: httpx.Client, job_id: int, wanted: str) -> httpx.Response:
+    answer = http.get(f"/api/jobs/{job_id}/transcript", params={"format": wanted})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["Content-Type"] == FORMATS[wanted]
+    return answer
+
+
+@pytest.fixture
+def nasty(served: Served) -> Recogniser:
+    worker = Recogniser(served)
+    worker.name_language()
+    worker.say(*NASTY)
+    return worker
+
+
+def test_json_is_the_default_and_holds_everything(served: Served, http: httpx.Client) -> None:
+    worker = Recogniser(served)
+    worker.name_language()
+    words = (
+        Word(start_ms=0, end_ms=400, word=" Hello", probability=0.9),
+        Word(start_ms=400, end_ms=900, word=" there", probability=0.8),
+    )
+    spoken = said(" Hello there", " again")
+    worker.store(spoken[0].model_copy(update={"words": words}), spoken[1])
+    worker.finish()
+    answer = http.get(f"/api/jobs/{worker.job_id}/transcript")
+    assert answer.headers["Content-Type"] == "application/json"
+    document = answer.json()
+    assert document["text"] == "Hello there again"
+    assert (document["job_id"], document["status"]) == (worker.job_id, "completed")
+    assert (document["language"], document["language_probability"]) == ("en", 0.98)
+    assert document["model"]["name"] == "tiny.en"
+    assert document["duration_ms"] == worker.job.duration_ms
+    first, second = document["segments"]
+    assert [Word.model_validate(word) for word in first["words"]] == list(words)
+    assert second["words"] is None
+    assert first["seq"] < second["seq"]
+
+
+@pytest.mark.parametrize("wanted", FORMATS)
+def test_a_transcript_is_partial_until_the_job_is_completed(
+    served: Served, http: httpx.Client, wanted: str
+) -> None:
+    worker = Recogniser(served)
+    worker.say("so far")
+    answer = transcript(http, worker.job_id, wanted)
+    assert answer.headers["X-HearSight-Partial"] == "true"
+    assert "so far" in answer.text
+    assert ("partial" in answer.text) == (wanted in {"json", "vtt"})
+    worker.say("and no further")
+    worker.finish()
+    answer = transcript(http, worker.job_id, wanted)
+    assert answer.headers["X-HearSight-Partial"] == "false"
+    assert "and no further" in answer.text
+    if wanted == "json":
+        assert answer.json()["partial"] is False
+    else:
+        assert "partial" not in answer.text
+
+
+@pytest.mark.parametrize("wanted", FORMATS)
+def test_a_job_without_words_has_an_empty_transcript(
+    served: Served, http: httpx.Client, wanted: str
+) -> None:
+    worker = Recogniser(served)
+    worker.finish()
+    text = transcript(http, worker.job_id, wanted).text
+    assert "-->" not in text
+
+
+def test_segments_come_in_the_order_of_time(served: Served, http: httpx.Client) -> None:
+    worker = Recogniser(served)
+    later, earlier = said("later", "earlier")
+    worker.store(later.model_copy(update={"start_ms": 5000, "end_ms": 6000}))
+    worker.store(earlier)
+    assert transcript(http, worker.job_id, "txt").text == "earlier\nlater\n"
+
+
+@pytest.mark.parametrize("wanted", ["srt", "vtt"])
+def test_whatever_is_said_stays_one_cue_without_tags(
+    http: httpx.Client, nasty: Recogniser, wanted: str
+) -> None:
+    text = transcript(http, nasty.job_id, wanted).text
+    cues = [block for block in text.split("\n\n") if "-->" in block]
+    assert len(cues) == len(NASTY)
+    for cue in cues:
+        *_, timing, spoken = cue.split("\n")
+        assert timing.count("-->") == 1
+        assert not set("<>\t\r\x1b\x07\u202e\u202c\u2066\u2069") & set(spoken)
+    assert "\u8bb2\u5ea7 caf\u00e9 \U0001f399" in text
+
+
+def test_vtt_keeps_what_was_said_escaped(http: httpx.Client, nasty: Recogniser) -> None:
+    text = transcript(http, nasty.job_id, "vtt").text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &lt;b&gt;" in text
+
+
+def test_tsv_is_a_table_of_three_columns(http: httpx.Client, nasty: Recogniser) -> None:
+    text = transcript(http, nasty.job_id, "tsv").text
+    head, *table = csv.reader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE)
+    assert head == ["start", "end", "text"]
+    assert [len(row) for row in table] == [3] * len(NASTY)
+    assert [int(row[0]) for row in table] == [1000 * place for place in range(len(NASTY))]
+
+
+def test_txt_is_a_line_a_segment(http: httpx.Client, nasty: Recogniser) -> None:
+    assert len(transcript(http, nasty.job_id, "txt").text.splitlines()) == len(NASTY)
+
+
+def test_json_holds_the_text_as_it_was_recognised(http: httpx.Client, nasty: Recogniser) -> None:
+    document = transcript(http, nasty.job_id, "json").json()
+    assert [
+        Segment.model_validate({k: v for k, v in found.items() if k != "seq"}).text
+        for found in document["segments"]
+    ] == NASTY
+
+
+@pytest.mark.parametrize("wanted", sorted(set(FORMATS) - {"json"}))
+def test_a_file_is_named_after_the_recording(
+    served: Served, http: httpx.Client, wanted: str
+) -> None:
+    worker = Recogniser(served)
+    disposition = transcript(http, worker.job_id, wanted).headers["Content-Disposition"]
+    assert disposition == f"inline; filename*=UTF-8''job-{worker.job_id}.{wanted}"
+
+
+def test_a_format_that_does_not_exist_is_refused(served: Served, http: httpx.Client) -> None:
+    worker = Recogniser(served)
+    answer = http.get(f"/api/jobs/{worker.job_id}/transcript", params={"format": "docx"})
+    assert "format" in problem(answer, 422, "request.invalid")
