@@ -24,7 +24,14 @@ def configure(*, log_format: Literal["console", "json"], level: str, colors: boo
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ]
     else:
-        ending = [structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0)]
+        # The default formatter shows the values of local variables: settings, and passwords in them.
+        ending = [
+            structlog.dev.ConsoleRenderer(
+                colors=colors,
+                pad_event_to=0,
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
