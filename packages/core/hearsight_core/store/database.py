@@ -23,6 +23,9 @@ class Database:
             min_size=1,
             max_size=pool_size,
             timeout=CONNECT_TIMEOUT_S,
+            # The pause between two tries doubles until this has passed, then starts over: so a
+            # server that is back is found within seconds, however long it was away.
+            reconnect_timeout=CONNECT_TIMEOUT_S,
             open=False,
             close_returns=True,
             check=ConnectionPool.check_connection,
