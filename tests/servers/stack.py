@@ -118,6 +118,7 @@ def running_stack(home: Path, **environment: str) -> Iterator[Stack]:
     home.mkdir(parents=True, exist_ok=True)
     log = home / "stack.log"
     with log.open("ab") as output:
+        said_before = output.tell()
         process = subprocess.Popen(
             [sys.executable, "-m", "hearsight", "up", "--no-sample"],
             env={
@@ -133,7 +134,7 @@ def running_stack(home: Path, **environment: str) -> Iterator[Stack]:
         )
     try:
         deadline = time.monotonic() + START_S
-        while "HearSight is up" not in log.read_text():
+        while b"HearSight is up" not in log.read_bytes()[said_before:]:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.1)
