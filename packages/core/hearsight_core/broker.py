@@ -8,6 +8,7 @@ import structlog
 from celery import Celery
 from kombu.entity import Queue as KombuQueue
 from kombu.exceptions import OperationalError
+from redis import Redis
 from redis.exceptions import RedisError
 
 from hearsight_core.contract import CELERY_TASK_NAME, NEWS_TTL_S, TASK_QUEUE, Hint, Queue
@@ -61,21 +62,32 @@ class HintSender:
     def __init__(self, app: Celery, database: Database, settings: CoreSettings) -> None:
         self._app = app
         self._database = database
+        self._redis = Redis.from_url(
+            settings.broker_url, socket_timeout=5.0, socket_connect_timeout=3.0
+        )
         self._per_slot = settings.hints_per_slot
         self._resend_s = settings.hint_resend_s
 
     def top_up(self, queue: Queue) -> int:
         """Sends what is due on `queue`; returns how many hints went out.
 
+        Hints that lie in the queue are on their way. Once it is empty, one whose task is still not
+        claimed was lost with the worker that took it, or never came through: it is sent again.
+
         Raises:
             DatabaseError: PostgreSQL can't be asked; the dispatcher tries again.
         """
+        try:
+            queued = self._redis.llen(queue.value)
+        except RedisError as error:
+            log.warning("no hints are sent: Redis is away", error=str(error))
+            return 0
         slots = leases.live_slots(self._database, queue, within_s=WORKER_SEEN_WITHIN_S)
         due = hints.take_due(
             self._database,
             queue,
             in_flight_max=max(HINTS_AT_LEAST, round(self._per_slot * slots)),
-            resend_s=self._resend_s,
+            resend_s=None if queued else self._resend_s,
         )
         return sum(self._send(queue, hint) for hint in due)
 

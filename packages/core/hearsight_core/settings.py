@@ -69,7 +69,7 @@ class CoreSettings(BaseSettings):
     )
     retry_backoff_max_s: float = Field(300, ge=0, description="Longest pause before a retry.")
     hint_resend_s: float = Field(
-        15, gt=0, description="Seconds after which a hint that nobody took is sent again."
+        2, gt=0, description="Seconds after which a hint that led to no claim is sent again."
     )
     hints_per_slot: float = Field(
         2, ge=1, description="Hints in flight for each live worker slot, at most."
