@@ -24,7 +24,7 @@ def configure(*, log_format: Literal["console", "json"], level: str, colors: boo
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ]
     else:
-        # The default formatter shows the values of local variables: settings, and passwords in them.
+        # The default formatter shows the values of variables: settings, and passwords in them.
         ending = [
             structlog.dev.ConsoleRenderer(
                 colors=colors,
