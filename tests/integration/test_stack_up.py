@@ -81,13 +81,23 @@ def test_a_killed_program_comes_back_on_its_port(stack: Stack) -> None:
     assert "valkey was ended by SIGKILL; it is started again in 0.5 s" in stack.log.read_text()
 
 
-def test_a_busy_port_is_named_and_the_next_free_one_taken(tmp_path: Path) -> None:
+def test_a_busy_port_is_named_and_own_stores_are_used(
+    tmp_path: Path, database_url: str, broker_url: str, redis_url: str
+) -> None:
+    own = {
+        "HEARSIGHT_DATABASE_URL": database_url,
+        "HEARSIGHT_BROKER_URL": broker_url,
+        "HEARSIGHT_REDIS_URL": redis_url,
+    }
     with socket.socket() as taken:
         taken.bind((ports.HOST, 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with running_stack(tmp_path, HEARSIGHT_PORT=str(port)) as stack:
+        with running_stack(tmp_path, HEARSIGHT_PORT=str(port), **own) as stack:
             assert stack.state.url != f"http://127.0.0.1:{port}"
+            assert set(stack.state.pids) == {"api", "download", "asr"}
+            # From another shell, which knows nothing of these variables.
+            assert hearsight("migrate", "--json", home=tmp_path).returncode == Exit.OK
             said = stack.log.read_text()
     assert f"port {port} is taken by" in said
     assert f"(pid {psutil.Process().pid}); the API listens on" in said

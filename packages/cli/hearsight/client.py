@@ -197,7 +197,8 @@ class Client:
 
     def segments(self, job_id: int) -> list[NumberedSegment]:
         """What is recognised so far."""
-        return Transcript.model_validate_json(self.transcript(job_id, "json")).segments
+        path = f"/api/jobs/{job_id}/transcript"
+        return _read(Transcript, self._ask("GET", path)).segments
 
     def events(self, job_id: int) -> Iterator[Event]:
         """Everything that happens to the job, to its end: the last is a terminal ProgressData.
@@ -238,7 +239,11 @@ class Client:
                 _raise_problem(source.response)
             for told in source.iter_sse():
                 model = NumberedSegment if told.event == "segment" else ProgressData
-                yield told.id, model.model_validate_json(told.data)
+                try:
+                    event = model.model_validate_json(told.data)
+                except ValidationError as error:
+                    raise _stranger(source.response) from error
+                yield told.id, event
 
     def _ask(self, method: str, path: str, **arguments: object) -> httpx.Response:
         with self._reached():

@@ -27,7 +27,7 @@ class State(BaseModel):
     url: str
     """Address of the API."""
     environment: dict[str, str] = {}
-    """The HEARSIGHT_ variables that the stack chose, passwords included."""
+    """The HEARSIGHT_ variables that the stack runs with, passwords included."""
     sample_job: int | None = None
     """The job that recognised the spoken sample in the last run."""
 

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from rich.console import Console
+from rich.panel import Panel
 from rich.text import Text
 
 STACK = "stack"
@@ -27,14 +28,25 @@ class Screen(Protocol):
 
 
 class RichScreen:
-    """A console; colours are rich's to decide (no terminal, NO_COLOR: none)."""
+    """A console; colours are rich's to decide (no terminal, NO_COLOR: none).
+
+    Once nobody reads any more, such as a pipe's other end, it falls silent; the stack goes on.
+    """
 
     def __init__(self, console: Console) -> None:
-        self.console = console
+        self._console = console
+        self._read = True
 
     def line(self, name: str, text: str) -> None:
         """Shows one line; a program's own colours are kept where colours are shown."""
         prefix = Text(f"{name:<{_WIDTH}} │ ", style=_STYLES.get(name, "white"))
-        self.console.print(
-            prefix + Text.from_ansi(text), soft_wrap=True, highlight=False, markup=False
-        )
+        self.show(prefix + Text.from_ansi(text))
+
+    def show(self, what: Text | Panel) -> None:
+        """Shows something without a name before it."""
+        if not self._read:
+            return
+        try:
+            self._console.print(what, soft_wrap=isinstance(what, Text), highlight=False)
+        except OSError:
+            self._read = False

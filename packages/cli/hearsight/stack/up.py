@@ -38,7 +38,6 @@ class Up:
     ) -> None:
         self._settings = settings
         self._given = given
-        self._console = console
         self._screen = RichScreen(console)
         self._sample = sample
         self._home = Home(settings.home)
@@ -75,7 +74,7 @@ class Up:
             pid=os.getpid(),
             ports=dict(chosen.ports),
             url=chosen.url,
-            environment=chosen.environment(),
+            environment={**_own_variables(self._given), **chosen.environment()},
             sample_job=before.sample_job if before else None,
         )
 
@@ -141,7 +140,7 @@ class Up:
         self._say(f"ready: {chosen.url}")
         if self._sample:
             await self._show_sample(chosen, state)
-        self._console.print(self._welcome(chosen))
+        self._screen.show(self._welcome(chosen))
 
     async def _show_sample(self, chosen: Plan, state: State) -> None:
         """Runs the sample; if it fails the stack stays up, for the person to look into."""
@@ -155,7 +154,7 @@ class Up:
         self._home.remember(state)
         for segment in heard.segments:
             times = f"{clock(segment.start_ms)} - {clock(segment.end_ms)}"
-            self._console.print(Text(f"  {times}  {segment.text.strip()}", style="bold"))
+            self._screen.show(Text(f"  {times}  {segment.text.strip()}", style="bold"))
         self._say(f"{heard.duration_ms / 1000:.1f} s of speech took {heard.took_s:.1f} s")
 
     def _welcome(self, chosen: Plan) -> Panel:
@@ -177,13 +176,21 @@ class Up:
         return Panel(table, title="HearSight is up", expand=False)
 
 
+def _own_variables(given: Mapping[str, str]) -> dict[str, str]:
+    """The person's own settings, for commands from another shell to find."""
+    return {name: value for name, value in given.items() if name.startswith("HEARSIGHT_")}
+
+
 def _command() -> str:
     """What to type for this command: its name where the shell finds it, else its path."""
     called = Path(sys.argv[0])
     found = shutil.which(called.name)
     if found and called.exists() and Path(found).samefile(called):
         return called.name
-    return os.path.relpath(called) if called.name == "hearsight" else "hearsight"
+    if called.name != "hearsight":
+        return "hearsight"
+    path = called.absolute()
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _taken(home: Home, state: State | None) -> CommandError:
