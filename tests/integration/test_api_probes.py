@@ -1,0 +1,163 @@
+"""Probes and metrics tell the truth, also when the stores are away."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from hearsight.stack.ports import HOST, free_port
+from tests.servers import api
+from tests.servers.api import Api, Served, problem
+from tests.servers.forms import file, objects, send, wav
+from tests.servers.recogniser import Recogniser
+
+THREADS = 40
+"""How many requests at a time wait for a store in threads (Starlette's limit)."""
+
+
+@pytest.fixture(scope="module")
+def without_database(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """An API whose PostgreSQL is away from the start."""
+    url = f"postgresql://hearsight:the-password@{HOST}:{free_port()}/hearsight"
+    log = tmp_path_factory.mktemp("away") / "api.log"
+    with api.running(
+        log, {**served.env, "HEARSIGHT_DATABASE_URL": url}, until="/healthz"
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def without_redis(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """An API whose Redis is away from the start."""
+    url = f"redis://{HOST}:{free_port()}"
+    env = {"HEARSIGHT_BROKER_URL": f"{url}/0", "HEARSIGHT_REDIS_URL": f"{url}/1"}
+    log = tmp_path_factory.mktemp("away") / "api.log"
+    with api.running(log, {**served.env, **env}) as server:
+        yield server
+
+
+def requests_counted(http: httpx.Client) -> dict[tuple[str, str, str], float]:
+    """How often each (route, method, status) was answered."""
+    families = text_string_to_metric_families(http.get("/metrics").text)
+    return {
+        (sample.labels["route"], sample.labels["method"], sample.labels["status"]): sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == "hearsight_http_request_seconds_count"
+    }
+
+
+def test_all_is_well_when_all_is_well(http: httpx.Client) -> None:
+    assert http.get("/healthz").json() == {"status": "ok"}
+    ready = http.get("/readyz").json()
+    assert ready["status"] == "ok"
+    assert ready["postgresql"]
+
+
+def test_metrics_name_routes_and_never_jobs(served: Served, http: httpx.Client) -> None:
+    job_id = Recogniser(served).job_id
+    http.get(f"/api/jobs/{job_id}")
+    http.get(f"/api/jobs/{job_id}/transcript")
+    http.get("/api/jobs/59998")
+    http.get("/api/jobs/x")
+    http.get("/nowhere/59997")
+    http.put(f"/api/jobs/{job_id}")
+    counted = requests_counted(http)
+    for expected in (
+        ("/api/jobs/{job_id}", "GET", "200"),
+        ("/api/jobs/{job_id}", "GET", "404"),
+        ("/api/jobs/{job_id}", "GET", "422"),
+        ("/api/jobs/{job_id}/transcript", "GET", "200"),
+        ("none", "GET", "404"),
+    ):
+        assert counted[expected] >= 1
+    known = {*http.get("/openapi.json").json()["paths"], "/openapi.json", "/docs", "none"}
+    assert {route for route, _, _ in counted} <= known
+
+
+def test_metrics_count_what_is_taken(http: httpx.Client) -> None:
+    def taken(source: str) -> float:
+        families = text_string_to_metric_families(http.get("/metrics").text)
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == "hearsight_jobs_accepted_total" and sample.labels["source"] == source
+        )
+
+    before = taken("url"), taken("upload")
+    request = {"url": "https://example.org/talk.mp4", "job_id": 50_001}
+    assert http.post("/api/tasks/process", json=request).status_code == 202
+    assert http.post("/api/tasks/process", json=request).status_code == 200
+    assert send(http, file(wav())).status_code == 202
+    assert (taken("url"), taken("upload")) == (before[0] + 1, before[1] + 1)
+
+
+# PostgreSQL is away
+
+
+def test_without_the_database_the_api_lives_and_says_what_is_wrong(
+    served: Served, without_database: Api
+) -> None:
+    """Everything at once, as each answer takes as long as the database is waited for."""
+    before = objects(served.storage)
+
+    def ask(method: str, path: str) -> httpx.Response:
+        with without_database.client() as http:
+            if path == "/api/upload":
+                return send(http, file(wav()))
+            body = {"url": "https://example.org/talk.mp4"} if path.endswith("/process") else None
+            return http.request(method, path, json=body)
+
+    asked = [
+        ("GET", "/readyz"),
+        ("POST", "/api/tasks/process"),
+        ("POST", "/api/upload"),
+        ("GET", "/api/jobs"),
+        ("GET", "/api/jobs/1"),
+        ("POST", "/api/jobs/1/cancel"),
+        ("POST", "/api/jobs/1/retry"),
+        ("DELETE", "/api/jobs/1"),
+        ("GET", "/api/jobs/1/transcript"),
+        ("GET", "/api/jobs/1/media"),
+        ("GET", "/api/progress/task/59996"),
+        ("GET", "/api/progress/task/59996/events"),
+    ]
+    asked += [("GET", "/api/jobs")] * (THREADS - len(asked))
+    with ThreadPoolExecutor(len(asked)) as pool, without_database.client() as http:
+        answers = [pool.submit(ask, *question) for question in asked]
+        # All threads of the API wait for the database now; whether it lives is told all the same.
+        time.sleep(0.5)
+        assert http.get("/healthz").status_code == 200
+        assert http.get("/metrics").status_code == 200
+        assert not any(answer.done() for answer in answers)
+        for answer in answers:
+            response = answer.result()
+            said = problem(response, 503, "storage.database")
+            assert response.headers["Retry-After"] == "5"
+            assert "the-password" not in said["detail"]
+    assert objects(served.storage) == before
+    assert "the-password" not in without_database.log.read_text()
+
+
+# Redis is away
+
+
+def test_without_redis_jobs_are_taken_and_shown(served: Served, without_redis: Api) -> None:
+    worker = Recogniser(served)
+    with without_redis.client() as http:
+        assert http.get("/readyz").status_code == 200
+        taken = http.post("/api/tasks/process", json={"url": "https://example.org/talk.mp4"})
+        assert taken.status_code == 202
+        told = http.get(f"/api/progress/task/{taken.json()['job_id']}").json()
+        assert told["status"] == "pending"
+        assert http.post(f"{taken.headers['Location']}/cancel").json()["status"] == "cancelled"
+        assert http.delete(taken.headers["Location"]).status_code == 204
+        worker.say("heard")
+        worker.finish()
+        events = http.get(f"/api/progress/task/{worker.job_id}/events").text
+    assert events.count("event: segment") == 1
+    assert events.count("event: end") == 1
