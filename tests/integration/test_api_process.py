@@ -1,6 +1,6 @@
 """A URL is taken at once, once, and only if it may be fetched."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -138,6 +138,16 @@ def test_a_bad_request_is_refused_by_the_name_of_its_field(
 def test_a_body_that_is_no_json_object_is_refused(http: httpx.Client, body: bytes) -> None:
     answer = http.post(TASKS, content=body, headers={"Content-Type": "application/json"})
     assert "body" in problem(answer, 422, "request.invalid")
+
+
+def test_a_body_that_never_ends_is_refused(http: httpx.Client) -> None:
+    def body() -> Iterator[bytes]:
+        yield b'{"url": "'
+        for _ in range(100):
+            yield b"x" * 65_536
+
+    answer = http.post(TASKS, content=body(), headers={"Content-Type": "application/json"})
+    problem(answer, 413, "http.content_too_large")
 
 
 @pytest.mark.parametrize("body", [b"[" * 100_000, b'{"job_id": ' + b"9" * 5000 + b"}"])

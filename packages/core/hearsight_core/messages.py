@@ -55,6 +55,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "This path does not take this method; the header Allow names those it takes.",
         "此路径不支持该方法；可用方法见 Allow 响应头。",
     ),
+    "http.content_too_large": (
+        "The request is too large. Send recordings to POST /api/upload.",
+        "请求内容过大。请用 POST /api/upload 上传录音。",
+    ),
     "http.range_not_satisfiable": (
         "The range begins beyond the end of the media.",
         "请求的范围超出媒体末尾。",

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from hearsight_api import problems
+from hearsight_api.body_limit import BodyLimit
 from hearsight_api.problems import FieldProblem, Problem
 from hearsight_api.requests_log import RequestLog
 from hearsight_api.routes import jobs, media, probes, progress, transcripts, uploads
@@ -50,6 +51,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     for module in (jobs, uploads, progress, transcripts, media, probes):
         app.include_router(module.router)
     problems.install(app, settings.language)
+    app.add_middleware(BodyLimit)
     app.add_middleware(problems.LastResort, settings.language)
     app.add_middleware(RequestLog)
     _describe_problems(app)

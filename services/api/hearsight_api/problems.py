@@ -50,6 +50,7 @@ STATUS: dict[type[HearSightError], HTTPStatus] = {
 HTTP_CODE: dict[int, str] = {
     HTTPStatus.BAD_REQUEST: "http.bad_request",
     HTTPStatus.NOT_FOUND: "http.not_found",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "http.content_too_large",
     HTTPStatus.METHOD_NOT_ALLOWED: "http.method_not_allowed",
     HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "http.range_not_satisfiable",
 }

@@ -66,7 +66,10 @@ def answer(accepted: submission.Accepted, response: Response) -> Accepted:
 @router.post(
     "/tasks/process",
     status_code=HTTPStatus.ACCEPTED,
-    responses={**ACCEPTED_RESPONSES, **responses(HTTPStatus.BAD_REQUEST)},
+    responses={
+        **ACCEPTED_RESPONSES,
+        **responses(HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    },
     summary="Transcribe a URL",
 )
 def process(request: ProcessRequest, response: Response, services: Injected) -> Accepted:
