@@ -6,12 +6,16 @@ taken, nothing is prefetched, and a message that can't be sent is left to the di
 
 import structlog
 from celery import Celery
+from celery.backends.redis import RedisBackend
 from kombu.entity import Queue as KombuQueue
 from kombu.exceptions import OperationalError
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from hearsight_core.contract import CELERY_TASK_NAME, NEWS_TTL_S, TASK_QUEUE, Hint, Queue
+from hearsight_core.progress import SOCKET_TIMEOUT_S
 from hearsight_core.settings import CoreSettings
 from hearsight_core.store import hints, leases
 from hearsight_core.store.database import Database
@@ -22,15 +26,37 @@ log = structlog.get_logger(__name__)
 WORKER_SEEN_WITHIN_S = 30
 """A worker that gave no sign of life for so long is not reckoned with when hints are sent."""
 
+RESEND_BEHIND_OTHERS_S = 60
+"""After so long a hint counts as lost even if others lie in the queue. If it lies there itself, it
+is doubled, and the second one finds nothing to claim."""
+
 HINTS_AT_LEAST = 4
 """Hints in flight even if no worker is known, so that the first one finds work at once."""
 
 _TASK_NAME = {TASK_QUEUE[kind]: name for kind, name in CELERY_TASK_NAME.items()}
 
 
+class UnawaitedResults(RedisBackend):  # type: ignore[misc]  # Celery ships no types
+    """Results on Redis for whoever looks at them; no sender waits for one.
+
+    Celery's own would subscribe to the result of every hint before sending it, and end in a
+    RuntimeError while the Redis db of the results is away.
+    """
+
+    def on_task_call(self, producer: object, task_id: str) -> dict[str, object]:
+        """Subscribes to nothing."""
+        del producer, task_id
+        return {}
+
+
+_BACKEND = f"{UnawaitedResults.__module__}:{UnawaitedResults.__qualname__}"
+
+
 def celery_app(settings: CoreSettings) -> Celery:
     """The Celery app of this process."""
-    app = Celery("hearsight", broker=settings.broker_url, backend=settings.redis_url)
+    app = Celery(
+        "hearsight", broker=settings.broker_url, backend=f"{_BACKEND}+{settings.redis_url}"
+    )
     timeouts = {"socket_timeout": 5.0, "socket_connect_timeout": 3.0}
     app.conf.update(
         task_queues=[KombuQueue(queue) for queue in Queue],  # type: ignore[no-untyped-call]
@@ -63,7 +89,10 @@ class HintSender:
         self._app = app
         self._database = database
         self._redis = Redis.from_url(
-            settings.broker_url, socket_timeout=5.0, socket_connect_timeout=3.0
+            settings.broker_url,
+            socket_timeout=SOCKET_TIMEOUT_S,
+            socket_connect_timeout=SOCKET_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 1),
         )
         self._per_slot = settings.hints_per_slot
         self._resend_s = settings.hint_resend_s
@@ -73,6 +102,7 @@ class HintSender:
 
         Hints that lie in the queue are on their way. Once it is empty, one whose task is still not
         claimed was lost with the worker that took it, or never came through: it is sent again.
+        Under a load that never lets the queue empty, that is done after `RESEND_BEHIND_OTHERS_S`.
 
         Raises:
             DatabaseError: PostgreSQL can't be asked; the dispatcher tries again.
@@ -87,7 +117,7 @@ class HintSender:
             self._database,
             queue,
             in_flight_max=max(HINTS_AT_LEAST, round(self._per_slot * slots)),
-            resend_s=None if queued else self._resend_s,
+            resend_s=RESEND_BEHIND_OTHERS_S if queued else self._resend_s,
         )
         return sum(self._send(queue, hint) for hint in due)
 

@@ -82,7 +82,9 @@ class Dispatcher:
     def _lead(self) -> None:
         until = time.monotonic() + TERM_S
         with leading(self._database) as leadership:
-            if leadership is not None:
+            if leadership is None:
+                JOBS.clear()  # the process that leads tells now; two would count every job twice
+            else:
                 self._take_stock()
             while leadership is not None:
                 leadership.confirm()

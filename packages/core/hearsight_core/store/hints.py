@@ -1,9 +1,8 @@
 """Which waiting tasks are due for a hint: the order of the queue is decided here."""
 
 from datetime import timedelta
-from typing import Any
 
-from sqlalchemy import ColumnElement, func, literal, or_, select, update
+from sqlalchemy import func, or_, select, update
 
 from hearsight_core.contract import Hint, Queue
 from hearsight_core.jobs import TaskState
@@ -12,17 +11,15 @@ from hearsight_core.store.tables import tasks
 
 
 def take_due(
-    database: Database, queue: Queue, *, in_flight_max: int, resend_s: float | None
+    database: Database, queue: Queue, *, in_flight_max: int, resend_s: float
 ) -> list[Hint]:
     """Marks the next waiting tasks as hinted, up to `in_flight_max` in flight, and returns them.
 
-    A hint counts as in flight until its task is claimed, or for `resend_s` seconds (None: always).
-    Tasks that another caller is marking at this moment are skipped.
+    A hint counts as in flight until its task is claimed, or for `resend_s` seconds. Tasks that
+    another caller is marking at this moment are skipped.
     """
-    fresh: ColumnElement[Any] = (  # Any: a moment, whichever way it is written
-        literal("-infinity") if resend_s is None else func.now() - timedelta(seconds=resend_s)
-    )
     with database.begin() as connection:
+        fresh = func.now() - timedelta(seconds=resend_s)
         in_flight = connection.execute(
             select(func.count())
             .select_from(tasks)

@@ -1,0 +1,320 @@
+"""Hints reach the queues, whatever was lost is repaired, and what was deleted goes."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import pytest
+from redis import Redis
+
+from hearsight.stack.ports import free_port
+from hearsight_core import broker
+from hearsight_core.broker import HINTS_AT_LEAST, HintSender, celery_app
+from hearsight_core.contract import JobStatus, Queue
+from hearsight_core.dispatcher import Dispatcher
+from hearsight_core.progress import News
+from hearsight_core.settings import CoreSettings
+from hearsight_core.storage import ObjectStorage
+from hearsight_core.store import control, leases, outcomes, work
+from hearsight_core.store.database import Database
+from hearsight_core.store.leadership import leading
+from hearsight_core.store.work import Media
+from hearsight_core.telemetry.metrics import JOBS
+from tests.store import AT_ONCE, EN, accepted, claimed, cut, downloading, expire, rows, states
+
+Sender = Callable[..., HintSender]
+Leader = Callable[..., Dispatcher]
+
+
+@pytest.fixture
+def sender(database: Database, broker_url: str, redis_url: str) -> Sender:
+    """Makes senders of hints; what is not said is as it should be."""
+
+    def make(**changes: object) -> HintSender:
+        values = {"broker_url": broker_url, "redis_url": redis_url, **changes}
+        settings = CoreSettings.model_validate(values)
+        return HintSender(celery_app(settings), database, settings)
+
+    return make
+
+
+@pytest.fixture
+def dispatcher(
+    database: Database, news: News, storage: ObjectStorage, sender: Sender
+) -> Iterator[Leader]:
+    """Makes dispatchers, and ends those that were started."""
+    made: list[Dispatcher] = []
+
+    def make(*, objects: ObjectStorage = storage) -> Dispatcher:
+        made.append(
+            Dispatcher(
+                database=database,
+                hints=sender(),
+                news=news,
+                storage=objects,
+                policy=AT_ONCE,
+                language=EN,
+                interval_s=0.05,
+            )
+        )
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one.alive():
+            one.close()
+
+
+@pytest.fixture
+def queues(broker_url: str) -> Iterator["Queues"]:
+    with Redis.from_url(broker_url) as client:
+        yield Queues(client)
+
+
+class Queues:
+    """The Celery queues as they lie in Redis."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+
+    def messages(self, queue: Queue) -> list[dict[str, object]]:
+        """The messages of a queue, the next one first, without taking them."""
+        found = cast("list[bytes]", self._client.lrange(queue.value, 0, -1))
+        return [json.loads(message) for message in reversed(found)]
+
+    def task_ids(self, queue: Queue) -> list[str]:
+        """The tasks that the messages name."""
+        return [
+            str(cast("dict[str, object]", message["headers"])["id"])
+            for message in self.messages(queue)
+        ]
+
+    def take(self, queue: Queue) -> None:
+        """A worker takes a message, and dies."""
+        assert self._client.rpop(queue.value) is not None
+
+    def lose(self) -> None:
+        """Redis loses everything."""
+        self._client.flushall()
+
+
+def _wait_for(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline, "it did not come about within 20 s"
+        time.sleep(0.02)
+
+
+def test_hints_reach_the_queue_of_their_kind_under_the_names_people_know(
+    database: Database, dispatcher: Leader, queues: Queues
+) -> None:
+    download = accepted(database).task_id
+    _, [part] = cut(database, parts=1)
+    dispatcher().round()
+    assert queues.task_ids(Queue.DOWNLOAD) == [download]
+    assert queues.task_ids(Queue.ASR) == [part]
+    [message] = queues.messages(Queue.DOWNLOAD)
+    assert cast("dict[str, object]", message["headers"])["task"] == "process_job_task"
+    assert message["content-type"] == "application/json"
+
+
+def test_what_is_in_flight_is_not_sent_again(
+    database: Database, dispatcher: Leader, queues: Queues
+) -> None:
+    accepted(database)
+    one = dispatcher()
+    for _ in range(3):
+        one.round()
+    assert len(queues.task_ids(Queue.DOWNLOAD)) == 1
+
+
+def test_hints_in_flight_are_bounded_by_the_live_slots(
+    database: Database, sender: Sender, queues: Queues
+) -> None:
+    for _ in range(12):
+        accepted(database)
+    assert sender().top_up(Queue.DOWNLOAD) == HINTS_AT_LEAST
+    leases.heartbeat(database, owner="worker", queue=Queue.DOWNLOAD, slots=5, held={}, lease_s=60)
+    assert sender().top_up(Queue.DOWNLOAD) == 10 - HINTS_AT_LEAST
+    assert sender().top_up(Queue.DOWNLOAD) == 0
+    assert len(queues.task_ids(Queue.DOWNLOAD)) == 10
+
+
+def test_a_hint_that_was_lost_with_redis_is_sent_again(
+    database: Database, sender: Sender, queues: Queues
+) -> None:
+    task_id = accepted(database).task_id
+    hints = sender(hint_resend_s=0.1)
+    assert hints.top_up(Queue.DOWNLOAD) == 1
+    queues.lose()
+    _wait_for(lambda: hints.top_up(Queue.DOWNLOAD) == 1)
+    assert queues.task_ids(Queue.DOWNLOAD) == [task_id]
+
+
+def test_a_hint_that_lies_in_the_queue_is_not_sent_again(
+    database: Database, sender: Sender, queues: Queues
+) -> None:
+    task_id = accepted(database).task_id
+    hints = sender(hint_resend_s=0.001)
+    assert hints.top_up(Queue.DOWNLOAD) == 1
+    time.sleep(0.05)
+    assert hints.top_up(Queue.DOWNLOAD) == 0
+    assert queues.task_ids(Queue.DOWNLOAD) == [task_id]
+
+
+def test_a_lost_hint_is_sent_again_even_if_the_queue_never_empties(
+    database: Database, sender: Sender, queues: Queues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "RESEND_BEHIND_OTHERS_S", 0.2)
+    lost, lying = accepted(database).task_id, accepted(database).task_id
+    hints = sender()
+    assert hints.top_up(Queue.DOWNLOAD) == 2
+    queues.take(Queue.DOWNLOAD)
+    assert queues.task_ids(Queue.DOWNLOAD) == [lying]
+    _wait_for(lambda: hints.top_up(Queue.DOWNLOAD) > 0)
+    assert lost in queues.task_ids(Queue.DOWNLOAD)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("away", ["broker_url", "redis_url"])
+def test_redis_away_loses_no_job(
+    database: Database, sender: Sender, queues: Queues, away: str
+) -> None:
+    task_id = accepted(database).task_id
+    sent = sender(**{away: f"redis://127.0.0.1:{free_port()}/0"}).top_up(Queue.DOWNLOAD)
+    # The queues need no Redis db for results.
+    assert sent == (0 if away == "broker_url" else 1)
+    _wait_for(lambda: sent + sender(hint_resend_s=0.1).top_up(Queue.DOWNLOAD) == 1)
+    assert queues.task_ids(Queue.DOWNLOAD) == [task_id]
+
+
+def test_sending_hints_leaves_nobody_waiting_for_results(
+    database: Database, sender: Sender, redis: Redis
+) -> None:
+    hints = sender()
+    for _ in range(4):
+        accepted(database)
+    assert hints.top_up(Queue.DOWNLOAD) == 4
+    assert redis.pubsub_channels() == []
+
+
+def test_an_expired_lease_is_taken_back_told_and_hinted_in_one_round(
+    database: Database, dispatcher: Leader, queues: Queues, news: News
+) -> None:
+    download = downloading(database)
+    expire(database, download.task.id)
+    dispatcher().round()
+    snapshot = news.snapshot(download.job.id)
+    assert snapshot is not None
+    assert "attempt 2 of 3" in snapshot.message
+    assert queues.task_ids(Queue.DOWNLOAD) == [download.task.id]
+
+
+def test_a_job_that_used_up_its_tries_is_told_as_failed(
+    database: Database, dispatcher: Leader, news: News
+) -> None:
+    made = accepted(database)
+    one = dispatcher()
+    for _ in range(AT_ONCE.max_failures):
+        expire(database, claimed(database, made.task_id).task.id)
+        one.round()
+    snapshot = news.snapshot(made.job.id)
+    assert snapshot is not None
+    assert (snapshot.status, snapshot.error_code) == (JobStatus.FAILED, "worker.lost")
+
+
+def test_a_deleted_job_goes_with_all_it_left(
+    database: Database, dispatcher: Leader, storage: ObjectStorage, news: News
+) -> None:
+    download = downloading(database).task
+    job_id = download.job_id
+    for key in ("uploads/talk", f"jobs/{job_id}/parts/0", "uploads/another"):
+        storage.put_bytes(key, b"x")
+    media = Media(key="uploads/talk", filename="talk.mp4", size_bytes=1, media_type=None)
+    work.set_media(database, download, media, "")
+    one = dispatcher()
+    control.mark_deleted(database, job_id, EN)
+    one.round()
+    assert states(database, job_id) == ["running"], "its worker has not let go yet"
+    outcomes.let_go(database, download, EN)
+    one.round()
+    assert rows(database, "SELECT id FROM jobs") == []
+    assert [found.key for found in storage.list("")] == ["uploads/another"]
+    assert news.snapshot(job_id) is None
+
+
+def test_a_job_whose_objects_can_not_be_removed_stays_until_they_can(
+    database: Database, dispatcher: Leader, storage: ObjectStorage
+) -> None:
+    job_id = accepted(database).job.id
+    storage.put_bytes(f"jobs/{job_id}/media", b"x")
+    control.mark_deleted(database, job_id, EN)
+    away = ObjectStorage.from_settings(
+        CoreSettings(
+            storage_url="s3://bucket/prefix",
+            storage_endpoint=f"http://127.0.0.1:{free_port()}",
+            storage_access_key_id="key",
+            storage_secret_access_key="key",  # noqa: S106  nobody is there to know it
+        )
+    )
+    dispatcher(objects=away).round()
+    assert len(rows(database, "SELECT id FROM jobs")) == 1
+    dispatcher().round()
+    assert rows(database, "SELECT id FROM jobs") == []
+    assert [*storage.list("")] == []
+
+
+def test_of_several_dispatchers_one_works_and_another_takes_over(
+    database: Database, dispatcher: Leader, queues: Queues
+) -> None:
+    first, second = dispatcher(), dispatcher()
+    first.start()
+    second.start()
+    task_id = accepted(database).task_id
+    _wait_for(lambda: queues.task_ids(Queue.DOWNLOAD) == [task_id])
+    first.close()
+    another = accepted(database).task_id
+    _wait_for(lambda: queues.task_ids(Queue.DOWNLOAD) == [task_id, another])
+    assert second.alive()
+
+
+def test_a_dispatcher_outlives_a_round_that_fails(
+    database_url: str, dispatcher: Leader, queues: Queues
+) -> None:
+    one = dispatcher()
+    one.start()
+    other = Database(database_url, pool_size=2, application="hearsight-test-other")
+    with other.begin() as connection:
+        connection.exec_driver_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'hearsight-test'"
+        )
+    task_id = accepted(other).task_id
+    _wait_for(lambda: queues.task_ids(Queue.DOWNLOAD) == [task_id])
+    assert one.alive()
+    other.close()
+
+
+def test_the_leader_alone_tells_how_many_jobs_there_are(
+    database: Database, database_url: str, dispatcher: Leader
+) -> None:
+    accepted(database)
+    one = dispatcher()
+    one.start()
+    _wait_for(lambda: _told() == {"pending": 1.0})
+    one.close()
+    other = Database(database_url, pool_size=2, application="hearsight-test-other")
+    with leading(other) as held:
+        assert held is not None
+        two = dispatcher()
+        two.start()
+        _wait_for(lambda: _told() == {})
+        two.close()
+    other.close()
+
+
+def _told() -> dict[str, float]:
+    """What the gauge of this process says of jobs, those it says there are none of left out."""
+    [family] = JOBS.collect()
+    return {sample.labels["status"]: sample.value for sample in family.samples if sample.value}
