@@ -212,7 +212,7 @@ def test_rubbish_on_the_channel_silences_nobody(served: Served, rubbish: bytes) 
 
 
 def test_a_slow_reader_is_told_everything_in_the_end(served: Served) -> None:
-    chunks, size = 400, 20_000
+    chunks, size = 200, 50_000  # beyond what the kernel and the backlog hold
     worker = Recogniser(served, chunks=chunks)
     address = urlsplit(served.api.url)
     with socket.socket() as raw:
