@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hearsight.client import Client, NumberedSegment, Options
+from hearsight.client import Client
+from hearsight.documents import NumberedSegment, Options
 from hearsight.failures import Exit, NotFoundError, RefusedError, UnreachableError
 from hearsight.stack.ports import free_port
 from hearsight_core.contract import JobStatus, ProgressData

@@ -8,15 +8,25 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, NoReturn, Self, TypeVar
+from typing import NoReturn, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 from httpx_sse import connect_sse
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
+from hearsight.documents import (
+    Accepted,
+    Event,
+    Format,
+    Job,
+    JobPage,
+    NumberedSegment,
+    Options,
+    Transcript,
+)
 from hearsight.failures import NotFoundError, RefusedError, UnreachableError
-from hearsight_core.contract import TERMINAL, JobStatus, ProgressData, Segment, SpeechTask
+from hearsight_core.contract import TERMINAL, ProgressData
 
 SILENCE_S = 45
 """The API sends a sign of life every 15 seconds; after three missed the connection is dead."""
@@ -24,75 +34,7 @@ GIVE_UP_S = 60
 """A stream of events that can't be had again for so long is given up."""
 LONGEST_PAUSE_S = 5.0
 
-Priority = Literal["high", "normal", "low"]
-
-Format = Literal["json", "srt", "vtt", "txt", "tsv"]
-
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class Options(BaseModel):
-    """How a job is to be done; what is None is the API's to decide."""
-
-    model_config = ConfigDict(frozen=True)
-
-    job_id: int | None = None
-    language: str | None = None
-    task: SpeechTask | None = None
-    word_timestamps: bool | None = None
-    initial_prompt: str | None = None
-    hotwords: str | None = None
-    priority: Priority | None = None
-
-
-class Accepted(BaseModel):
-    """What the API answers to a new job."""
-
-    job_id: int
-    task_id: str
-    status: JobStatus
-
-
-class Job(BaseModel):
-    """A job, with whatever else the API tells of it."""
-
-    model_config = ConfigDict(extra="allow")
-
-    job_id: int
-    status: JobStatus
-    overall_percent: float = 0
-    message: str = ""
-    source_url: str | None = None
-    filename: str | None = None
-    duration_ms: int | None = None
-    language: str | None = None
-    created_at: str
-    started_at: str | None = None
-    finished_at: str | None = None
-    error: str | None = None
-    error_code: str | None = None
-
-
-class JobPage(BaseModel):
-    """Jobs, newest first."""
-
-    jobs: list[Job]
-    next_cursor: str | None = None
-
-
-class NumberedSegment(Segment):
-    """A recognised segment with its place in the job's order of events."""
-
-    seq: int
-
-
-class Transcript(BaseModel):
-    """What a job recognised, as far as it is."""
-
-    segments: list[NumberedSegment]
-
-
-Event = ProgressData | NumberedSegment
 
 
 class _Problem(BaseModel):

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from hearsight import progress_line
-from hearsight.client import Client, Event, NumberedSegment
+from hearsight.client import Client
+from hearsight.documents import Event, NumberedSegment
 from hearsight.failures import Exit
 from hearsight.output import Output
 from hearsight.times import clock

@@ -9,8 +9,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from hearsight.client import Format, Job
 from hearsight.commands.session import AsJson, JobNumber, Url, begin
+from hearsight.documents import Format, Job
 from hearsight.failures import UsageError
 from hearsight.times import clock, moment
 from hearsight_core.contract import JobStatus

@@ -13,8 +13,9 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from hearsight.client import Accepted, Client, Options, Priority
+from hearsight.client import Client
 from hearsight.commands.session import AsJson, Session, Url, begin
+from hearsight.documents import Accepted, Options, Priority
 from hearsight.failures import CommandError, Exit, UnreachableError, UsageError
 from hearsight.watching import watch as follow
 

@@ -4,7 +4,8 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from hearsight.client import Client, NumberedSegment, Options
+from hearsight.client import Client
+from hearsight.documents import NumberedSegment, Options
 from hearsight.failures import CommandError, NotFoundError
 from hearsight.stack.screen import STACK, Screen
 from hearsight_core.contract import TERMINAL, JobStatus, ProgressData

@@ -1,0 +1,75 @@
+"""What goes to the API and comes from it, as the command needs to know it."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from hearsight_core.contract import JobStatus, ProgressData, Segment, SpeechTask
+
+Priority = Literal["high", "normal", "low"]
+
+Format = Literal["json", "srt", "vtt", "txt", "tsv"]
+
+
+class Options(BaseModel):
+    """How a job is to be done; what is None is the API's to decide."""
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: int | None = None
+    language: str | None = None
+    task: SpeechTask | None = None
+    word_timestamps: bool | None = None
+    initial_prompt: str | None = None
+    hotwords: str | None = None
+    priority: Priority | None = None
+
+
+class Accepted(BaseModel):
+    """What the API answers to a new job."""
+
+    job_id: int
+    task_id: str
+    status: JobStatus
+
+
+class Job(BaseModel):
+    """A job, with whatever else the API tells of it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    job_id: int
+    status: JobStatus
+    overall_percent: float = 0
+    message: str = ""
+    source_url: str | None = None
+    filename: str | None = None
+    duration_ms: int | None = None
+    language: str | None = None
+    created_at: str
+    started_at: str | None = None
+    finished_at: str | None = None
+    error: str | None = None
+    error_code: str | None = None
+
+
+class JobPage(BaseModel):
+    """Jobs, newest first."""
+
+    jobs: list[Job]
+    next_cursor: str | None = None
+
+
+class NumberedSegment(Segment):
+    """A recognised segment with its place in the job's order of events."""
+
+    seq: int
+
+
+class Transcript(BaseModel):
+    """What a job recognised, as far as it is."""
+
+    segments: list[NumberedSegment]
+
+
+Event = ProgressData | NumberedSegment
