@@ -16,6 +16,7 @@ from hearsight_core.jobs import Job
 from hearsight_core.progress import News
 from hearsight_core.settings import WorkerSettings
 from hearsight_core.store import control, leases, listing, work
+from hearsight_core.store import database as database_module
 from hearsight_core.store.database import Database
 from hearsight_core.telemetry.metrics import ATTEMPTS, TASKS_RUNNING
 from hearsight_core.worker import Lease, Worker, retry_policy
@@ -400,6 +401,31 @@ def test_a_worker_without_postgresql_for_longer_than_its_lease_lets_the_task_go(
     _wait_for(lambda: worker.ready() is None)
     _wait_for(lambda: len(leases.take_back(database, AT_ONCE, EN)) == 1)
     assert _job(database, hint).status is JobStatus.PROCESSING
+
+
+@pytest.mark.timeout(120)
+def test_a_hint_that_comes_while_postgresql_is_away_is_left_to_be_sent_again(
+    *,
+    database: Database,
+    database_url: str,
+    news: News,
+    settings: WorkerSettings,
+    hint: Hint,
+    outage: Outage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(database_module, "CONNECT_TIMEOUT_S", 1)
+    impatient = Database(database_url, pool_size=2, application="hearsight-test-worker")
+    hints = HintSender(celery_app(settings), impatient, settings)
+    worker = Worker(
+        queue=Queue.DOWNLOAD, slots=1, settings=settings, database=impatient, news=news, hints=hints
+    )
+    worker.start()
+    with outage():
+        assert worker.run(hint, _forever) is None
+    worker.close()
+    impatient.close()
+    assert states(database, _job(database, hint).id) == ["waiting"]
 
 
 def test_a_worker_that_ends_signs_off(

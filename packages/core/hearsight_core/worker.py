@@ -171,7 +171,12 @@ class Worker:
         """
         if self.draining.is_set():
             return None
-        claim = leases.claim(self.database, hint, owner=self.id, lease_s=self.lease_s)
+        try:
+            claim = leases.claim(self.database, hint, owner=self.id, lease_s=self.lease_s)
+        except DatabaseError as error:
+            HINTS.labels(queue=self.queue, fate="lost").inc()
+            log.warning("a hint is left to be sent again", task_id=hint.task_id, error=str(error))
+            return None
         if claim is None:
             HINTS.labels(queue=self.queue, fate="stale").inc()
             return None
