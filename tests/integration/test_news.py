@@ -164,3 +164,8 @@ def test_redis_that_takes_no_writes_loses_news_and_nothing_else(news: News, redi
     redis.delete(progress_key(7))
     news.publish(_progress(1))
     assert news.snapshot(7) is not None
+
+
+def test_a_snapshot_that_cannot_be_read_counts_as_none(news: News, redis: Redis) -> None:
+    redis.set(progress_key(7), "rubbish")
+    assert news.snapshot(7) is None

@@ -16,7 +16,7 @@ from hearsight_core.errors import (
     InvalidRequestError,
     LeaseLost,
 )
-from hearsight_core.messages import keys
+from hearsight_core.messages import keys, render
 from tests.unit.test_messages import placeholders
 
 ROOT = Path(__file__).parents[2]
@@ -128,6 +128,16 @@ def test_an_interruption_is_never_tried_again_as_a_failure() -> None:
         if issubclass(found, Interruption):
             assert not found.retryable
     assert issubclass(LeaseLost, Interruption)
+
+
+def test_the_documentation_lists_every_answer_of_the_protocol() -> None:
+    documented = re.findall(
+        r"^\| `(http\.[a-z_]+)` \| (.+?) \| (.+?) \|$",
+        (ROOT / "docs" / "errors.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    told = [key for key in sorted(keys()) if key.startswith("http.")]
+    assert sorted(documented) == [(key, render(key, "en"), render(key, "zh")) for key in told]
 
 
 def test_the_documentation_lists_every_error_as_the_code_has_it() -> None:

@@ -5,7 +5,7 @@ log and goes on, and a reader that finds nothing asks the database.
 """
 
 import structlog
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -107,13 +107,20 @@ class News:
             log.warning("progress was not published", job_id=progress.job_id, error=str(error))
 
     def snapshot(self, job_id: int) -> ProgressData | None:
-        """Reads the snapshot; None if there is none, or Redis is away."""
+        """Reads the snapshot; None if there is none, it can't be read, or Redis is away."""
         try:
             found = self._redis.get(progress_key(job_id))
         except RedisError as error:
             log.warning("progress was not read", job_id=job_id, error=str(error))
             return None
-        return ProgressData.model_validate_json(found) if isinstance(found, str) else None
+        if not isinstance(found, str):
+            return None
+        try:
+            return ProgressData.model_validate_json(found)
+        except ValidationError as error:
+            # Another version's, or another program's: the database knows better.
+            log.warning("a snapshot can't be read", job_id=job_id, error=str(error))
+            return None
 
     def forget(self, job_id: int) -> None:
         """Drops the snapshot of a deleted job; it expires by itself if Redis is away."""

@@ -199,8 +199,9 @@ class Worker:
             structlog.contextvars.clear_contextvars()
 
     def publish(self, job: Job) -> None:
-        """Tells the watchers how the stored job stands."""
-        self.news.publish(progress_of(job))
+        """Tells the watchers how the stored job stands; nothing of a job that was deleted."""
+        if not job.deleted:
+            self.news.publish(progress_of(job))
 
     def top_up(self, queues: Iterable[Queue]) -> None:
         """Sends the hints that are due; the dispatcher does the same a moment later."""

@@ -115,6 +115,8 @@ class Transcriber:
     @staticmethod
     def _tell(context: Context, appended: Appended, real_time_factor: float) -> None:
         job: Job = appended.job
+        if job.deleted:
+            return
         context.worker.news.publish(
             progress_of(job).model_copy(
                 update={
