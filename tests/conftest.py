@@ -1,6 +1,6 @@
 """Real servers, started once a run when a test first asks: PostgreSQL, Valkey, an object store.
 
-Every test gets a database and a Redis of its own, both empty; the servers are shared.
+The servers are shared; every test finds its database and its Redis empty.
 """
 
 import tempfile
@@ -69,13 +69,26 @@ def empty_database_url(postgres_server: PostgresServer) -> Iterator[str]:
     postgres_server.run(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@pytest.fixture
-def database_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """A migrated database without any row."""
-    name = f"test_{uuid.uuid4().hex}"
+@pytest.fixture(scope="session")
+def emptied_database_url(postgres_server: PostgresServer) -> str:
+    """A migrated database that every test finds empty; copying one for each would take longer."""
+    name = "emptied"
     postgres_server.run(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    yield postgres_server.database_url(name)
-    postgres_server.run(f"DROP DATABASE {name} WITH (FORCE)")
+    return postgres_server.database_url(name)
+
+
+@pytest.fixture
+def database_url(emptied_database_url: str) -> str:
+    """A migrated database without any row and without any other connection."""
+    with psycopg.connect(emptied_database_url, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        connection.execute("DELETE FROM jobs")
+        connection.execute("DELETE FROM workers")
+        connection.execute("ALTER SEQUENCE job_id_seq RESTART")
+    return emptied_database_url
 
 
 @pytest.fixture
