@@ -1,78 +1,63 @@
-"""Word times: what the model's alignment says, corrected by what the audio says."""
+"""Word times: what the model's alignment says, corrected by where the audio is audible."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hearsight_asr_worker.engine import SAMPLES_PER_MS
+from hearsight_asr_worker.pauses import FRAME_MS, runs
 from hearsight_asr_worker.segmentation import TimedWord, settled
 
-_FRAME_MS = 20
-_QUIET = 10 ** (-35 / 20)
-"""A frame this much below the loud ones (their 90th percentile) holds no speech."""
-_PAUSE_MS = 240
-"""A silence as long as this does not belong to a word; the closures of stops are shorter."""
+_PAUSE = 24
+"""A silence of so many frames does not belong to a word; the closures of stops are shorter."""
+_BREATH = 20
+"""Sounds closer than this, in frames, are heard as one."""
 
 
-def heard_words(
-    words: Sequence[TimedWord], loudness: NDArray[np.float32], start_ms: int
-) -> list[TimedWord]:
-    """`words` (times from the chunk's start) at their places in the recording.
+def placed(words: Sequence[TimedWord], audible: NDArray[np.bool_]) -> list[TimedWord]:
+    """`words` in order inside their chunk, each cut back to where the chunk is audible.
 
-    The alignment stretches words over the pause beside them; they are cut back to where the audio
-    is audible. The result lies in order inside the chunk.
+    The model's alignment stretches words over the pause beside them.
 
     Args:
-        words: As the model aligned them.
-        loudness: The chunk's samples, -1 to 1.
-        start_ms: Where the chunk begins in the recording.
+        words: As the model aligned them, milliseconds from the chunk's start.
+        audible: Whether each frame of the chunk may hold speech.
     """
-    duration_ms = len(loudness) // SAMPLES_PER_MS
-    audible = audible_frames(loudness)
-    tight = [_cut_back(word, audible) for word in settled(words, 0, duration_ms)]
-    return [
-        TimedWord(word.text, start_ms + word.start_ms, start_ms + word.end_ms, word.probability)
-        for word in tight
-    ]
+    within = settled(words, 0, len(audible) * FRAME_MS)
+    return [_cut_back(word, audible) for word in within]
 
 
-def audible_frames(loudness: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """For each 20 ms of the samples, whether they are loud enough to be speech."""
-    frame = _FRAME_MS * SAMPLES_PER_MS
-    whole = np.pad(loudness, (0, -len(loudness) % frame)).reshape(-1, frame)
-    levels = np.sqrt(np.mean(np.square(whole), axis=1))
-    loud = np.percentile(levels, 90) if len(levels) else 0.0
-    return np.asarray(levels > loud * _QUIET, dtype=np.bool_)
+def longest_unheard(words: Sequence[TimedWord], audible: NDArray[np.bool_]) -> int:
+    """Frames of the longest sound of the chunk that no word covers: speech that was left out."""
+    left = audible.copy()
+    for first, last in runs(~audible):
+        if last - first < _BREATH:
+            left[first:last] = True
+    for word in words:
+        left[word.start_ms // FRAME_MS : -(-word.end_ms // FRAME_MS)] = False
+    return max((last - first for first, last in runs(left)), default=0)
 
 
 def _cut_back(word: TimedWord, audible: NDArray[np.bool_]) -> TimedWord:
-    """`word` on one side of the longest pause that its time spans, until it spans none."""
+    """`word` on the louder side of every pause that its time spans."""
     start, end = word.start_ms, word.end_ms
     while (pause := _longest_pause(audible, start, end)) is not None:
-        before = np.count_nonzero(audible[start // _FRAME_MS : pause[0] // _FRAME_MS])
-        after = np.count_nonzero(audible[pause[1] // _FRAME_MS : -(-end // _FRAME_MS)])
+        before = np.count_nonzero(audible[start // FRAME_MS : pause[0] // FRAME_MS])
+        after = np.count_nonzero(audible[pause[1] // FRAME_MS : -(-end // FRAME_MS)])
         if before == after == 0:
             break
-        start, end = (start, max(pause[0], start + 1)) if before > after else (pause[1], end)
-    return TimedWord(word.text, start, end, word.probability)
+        start, end = (start, pause[0]) if before > after else (pause[1], end)
+    return replace(word, start_ms=start, end_ms=end)
 
 
 def _longest_pause(
     audible: NDArray[np.bool_], start_ms: int, end_ms: int
 ) -> tuple[int, int] | None:
     """The longest stretch of start_ms..end_ms without sound, if it lasts for a pause."""
-    if end_ms - start_ms < _PAUSE_MS:
+    first = start_ms // FRAME_MS
+    quiet = runs(~audible[first : -(-end_ms // FRAME_MS)])
+    begin, stop = max(quiet, key=lambda run: run[1] - run[0], default=(0, 0))
+    if stop - begin < _PAUSE:
         return None
-    first = start_ms // _FRAME_MS
-    quiet = ~audible[first : -(-end_ms // _FRAME_MS)]
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]]).astype(np.int8)))
-    if not len(edges):
-        return None
-    runs = edges.reshape(-1, 2)
-    begin, stop = runs[np.argmax(runs[:, 1] - runs[:, 0])]
-    pause = (
-        max(start_ms, (first + int(begin)) * _FRAME_MS),
-        min(end_ms, (first + int(stop)) * _FRAME_MS),
-    )
-    return pause if pause[1] - pause[0] >= _PAUSE_MS else None
+    return max(start_ms, (first + begin) * FRAME_MS), min(end_ms, (first + stop) * FRAME_MS)

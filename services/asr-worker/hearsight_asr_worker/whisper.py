@@ -3,17 +3,19 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
+from dataclasses import replace
 
 import numpy as np
 from faster_whisper import WhisperModel
 from numpy.typing import NDArray
 
-from hearsight_asr_worker.alignment import heard_words
 from hearsight_asr_worker.batching import BatchDone, Batcher
-from hearsight_asr_worker.decoding import Decoded, Decoder, Request
+from hearsight_asr_worker.decoded import Decoded, joined
+from hearsight_asr_worker.decoding import Decoder, Request
 from hearsight_asr_worker.engine import SAMPLE_RATE, Chunk, ChunkResult, ModelInfo
 from hearsight_asr_worker.faults import fault_of
-from hearsight_asr_worker.segmentation import segmented, text_of
+from hearsight_asr_worker.pauses import audible_frames, utterances
+from hearsight_asr_worker.segmentation import TimedWord, segmented, settled, text_of
 from hearsight_core.contract import RecognitionOptions, Segment, Word
 from hearsight_core.errors import LanguageUnsupportedError, RecognitionError
 
@@ -34,14 +36,25 @@ class WhisperEngine:
         *,
         batch_size: int,
         beam_size: int,
-        fit_window: bool,
+        short_windows: bool,
         observe: Callable[[BatchDone], None] | None = None,
     ) -> None:
-        """An engine around a loaded `model`; `observe` is told of every batch, in its thread."""
+        """An engine around a loaded `model`.
+
+        Args:
+            model: The weights, with as many workers as there are streams.
+            info: What the model is.
+            batch_size: Pieces decoded in one go.
+            beam_size: Hypotheses followed.
+            short_windows: Decode a chunk utterance by utterance, in windows no longer than that
+                takes, for models that hear as well (or better) that way.
+            observe: Told of every batch, in the stream's thread.
+        """
         self._model = model
         self._info = info
         self._round = info.streams * batch_size
-        self._decoder = Decoder(model, beam_size=beam_size, fit_window=fit_window)
+        self._by_utterance = short_windows
+        self._decoder = Decoder(model, beam_size=beam_size, fit_window=short_windows)
         self._batcher = Batcher[Request, _Features, Decoded](
             self._decoder.decode, streams=info.streams, batch_size=batch_size, observe=observe
         )
@@ -116,26 +129,41 @@ class WhisperEngine:
         with_words: bool,  # noqa: FBT001
     ) -> Iterator[ChunkResult]:
         todo = deque(chunks)
-        waiting: deque[tuple[Chunk, Future[Decoded] | None]] = deque()
+        waiting: deque[tuple[Chunk, list[tuple[int, Future[Decoded]]]]] = deque()
         try:
             while todo or waiting:
                 # Features of the next round are made while the device is busy with this one.
                 while todo and len(waiting) <= self._round:
                     some = [todo.popleft() for _ in range(min(self._round, len(todo)))]
                     waiting += self._submit(some, request)
-                chunk, future = waiting.popleft()
-                yield ChunkResult(_segments(chunk, future, with_words=with_words))
+                yield ChunkResult(_segments(*waiting[0], with_words=with_words))
+                waiting.popleft()
         finally:
-            for _, future in waiting:
-                if future is not None:
+            for _, parts in waiting:
+                for _, future in parts:
                     future.cancel()
 
     def _submit(
         self, chunks: Sequence[Chunk], request: Request
-    ) -> list[tuple[Chunk, Future[Decoded] | None]]:
-        audible = [chunk for chunk in chunks if not _is_silent(chunk)]
-        futures = iter(self._batcher.submit(request, [self._features(chunk) for chunk in audible]))
-        return [(chunk, None if _is_silent(chunk) else next(futures)) for chunk in chunks]
+    ) -> list[tuple[Chunk, list[tuple[int, Future[Decoded]]]]]:
+        """Hands in the pieces of `chunks` together; each comes with the frame it begins at."""
+        cut = [self._pieces(chunk) for chunk in chunks]
+        features = [piece for pieces_of_one in cut for _, piece in pieces_of_one]
+        futures = iter(self._batcher.submit(request, features))
+        return [
+            (chunk, [(first, next(futures)) for first, _ in pieces_of_one])
+            for chunk, pieces_of_one in zip(chunks, cut, strict=True)
+        ]
+
+    def _pieces(self, chunk: Chunk) -> list[tuple[int, _Features]]:
+        """What of the chunk is decoded in one go; nothing if it is silent."""
+        if _is_silent(chunk):
+            return []
+        features = self._features(chunk)
+        if not self._by_utterance:
+            return [(0, features)]
+        cuts = utterances(audible_frames(features))
+        return [(first, features[:, first:last]) for first, last in cuts]
 
     def _features(self, chunk: Chunk) -> _Features:
         """Mel bands by frames of 10 ms; the last frame is the extractor's own padding."""
@@ -152,39 +180,49 @@ def _is_silent(chunk: Chunk) -> bool:
 
 
 def _segments(
-    chunk: Chunk, future: Future[Decoded] | None, *, with_words: bool
+    chunk: Chunk, parts: Sequence[tuple[int, Future[Decoded]]], *, with_words: bool
 ) -> tuple[Segment, ...]:
     """Waits for what was decoded and puts it together for reading."""
-    if future is None:
-        return ()
     try:
-        decoded = future.result()
+        done = [(first, future.result()) for first, future in parts]
     except CancelledError as error:
         raise RecognitionError(detail="the engine was closed") from error
-    if decoded.silent:
+    if all(one.silent for _, one in done):
         return ()
-    words = heard_words(decoded.words, chunk.loudness(), chunk.start_ms)
+    decoded = joined(done)
+    words = settled(
+        [
+            replace(
+                word, start_ms=word.start_ms + chunk.start_ms, end_ms=word.end_ms + chunk.start_ms
+            )
+            for word in decoded.words
+        ],
+        chunk.start_ms,
+        chunk.end_ms,
+    )
     return tuple(
         Segment(
             start_ms=piece[0].start_ms,
             end_ms=piece[-1].end_ms,
             text=text_of(piece),
-            words=tuple(
-                Word(
-                    start_ms=word.start_ms,
-                    end_ms=word.end_ms,
-                    word=word.text,
-                    probability=round(word.probability, 4),
-                )
-                for word in piece
-                if word.text.strip()
-            )
-            if with_words
-            else None,
-            avg_logprob=decoded.avg_logprob,
-            no_speech_prob=decoded.no_speech_prob,
-            compression_ratio=decoded.compression_ratio,
+            words=_published(piece) if with_words else None,
+            avg_logprob=round(decoded.avg_logprob, 4),
+            no_speech_prob=round(decoded.no_speech_prob, 4),
+            compression_ratio=round(decoded.compression_ratio, 4),
         )
         for piece in segmented(words)
         if text_of(piece)
+    )
+
+
+def _published(words: Sequence[TimedWord]) -> tuple[Word, ...]:
+    return tuple(
+        Word(
+            start_ms=word.start_ms,
+            end_ms=word.end_ms,
+            word=word.text.strip(),
+            probability=round(word.probability, 4),
+        )
+        for word in words
+        if word.text.strip()
     )

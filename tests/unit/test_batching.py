@@ -1,0 +1,253 @@
+"""How batches are filled from all callers, halved, failed and ended; the device is a function."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
+
+import pytest
+
+from hearsight_asr_worker.batching import BatchDone, Batcher
+from hearsight_asr_worker.faults import DeviceLostError
+from hearsight_core.errors import OutOfMemoryError, RecognitionError
+
+Run = Callable[[str, Sequence[int]], Sequence[int]]
+
+
+class Device:
+    """Doubles numbers, keeps the batches it was given, and can be held shut."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[str, list[int]]] = []
+        self.busy = threading.Semaphore(0)
+        self._open = threading.Event()
+        self._open.set()
+
+    def hold(self) -> None:
+        """From now on batches stay in work until `release`."""
+        self._open.clear()
+
+    def release(self) -> None:
+        """Lets all batches through."""
+        self._open.set()
+
+    def run(self, key: str, items: Sequence[int]) -> list[int]:
+        """What a batcher calls."""
+        self.batches.append((key, list(items)))
+        self.busy.release()
+        assert self._open.wait(30)
+        return [2 * item for item in items]
+
+
+Make = Callable[..., Batcher[str, int, int]]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    made: list[Batcher[str, int, int]] = []
+
+    def batcher(run: Run, *, streams: int = 1, batch_size: int = 8) -> Batcher[str, int, int]:
+        made.append(Batcher(run, streams=streams, batch_size=batch_size))
+        return made[-1]
+
+    yield batcher
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def device() -> Iterator[Device]:
+    one = Device()
+    yield one
+    one.release()
+
+
+def test_a_single_item_starts_at_once(make: Make, device: Device) -> None:
+    assert [future.result(30) for future in make(device.run).submit("en", [21])] == [42]
+
+
+def test_items_of_several_callers_share_a_batch(make: Make, device: Device) -> None:
+    batcher = make(device.run)
+    device.hold()
+    first = batcher.submit("en", [0])
+    assert device.busy.acquire(timeout=30)
+    second, third = batcher.submit("en", [1, 2]), batcher.submit("en", [3])
+    device.release()
+    assert [future.result(30) for future in first + second + third] == [0, 2, 4, 6]
+    assert device.batches == [("en", [0]), ("en", [1, 2, 3])]
+
+
+def test_only_equal_requests_share_a_batch_and_the_oldest_goes_first(
+    make: Make, device: Device
+) -> None:
+    batcher = make(device.run)
+    device.hold()
+    futures = batcher.submit("en", [0])
+    assert device.busy.acquire(timeout=30)
+    futures += batcher.submit("fr", [1])
+    futures += batcher.submit("en", [2])
+    futures += batcher.submit("fr", [3])
+    device.release()
+    assert [future.result(30) for future in futures] == [0, 2, 4, 6]
+    assert device.batches == [("en", [0]), ("fr", [1, 3]), ("en", [2])]
+
+
+def test_few_items_are_shared_evenly_among_idle_streams(make: Make, device: Device) -> None:
+    batcher = make(device.run, streams=2)
+    # Both streams have worked once and wait again before the items come.
+    device.hold()
+    warm = batcher.submit("en", [0, 0])
+    assert device.busy.acquire(timeout=30)
+    assert device.busy.acquire(timeout=30)
+    device.release()
+    assert [future.result(30) for future in warm] == [0, 0]
+    _wait_until_idle(batcher, 2)
+    device.hold()
+    futures = batcher.submit("en", list(range(12)))
+    assert device.busy.acquire(timeout=30)
+    assert device.busy.acquire(timeout=30)
+    device.release()
+    assert [future.result(30) for future in futures] == [2 * item for item in range(12)]
+    assert sorted(len(items) for _, items in device.batches[2:]) == [6, 6]
+
+
+def _wait_until_idle(batcher: Batcher[str, int, int], streams: int) -> None:
+    """The one thing that can't be seen from outside: that the streams wait for work."""
+    pause = threading.Event()
+    for _ in range(3000):
+        if batcher._idle == streams:
+            return
+        pause.wait(0.01)
+    pytest.fail("the streams never fell idle")
+
+
+def test_no_batch_is_larger_than_asked_for(make: Make, device: Device) -> None:
+    batcher = make(device.run, batch_size=4)
+    futures = batcher.submit("en", list(range(10)))
+    assert [future.result(30) for future in futures] == [2 * item for item in range(10)]
+    assert max(len(items) for _, items in device.batches) == 4
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(make: Make) -> None:
+    sizes: list[int] = []
+
+    def tight(_: str, items: Sequence[int]) -> list[int]:
+        sizes.append(len(items))
+        if len(items) > 3:
+            raise RuntimeError("CUDA failed with error out of memory")
+        return [2 * item for item in items]
+
+    batcher = make(tight)
+    first = batcher.submit("en", list(range(8)))
+    assert [future.result(30) for future in first] == [2 * item for item in range(8)]
+    assert sizes == [8, 4, 2, 2, 4, 2, 2]
+    second = batcher.submit("en", list(range(8)))
+    assert [future.result(30) for future in second] == [2 * item for item in range(8)]
+    assert max(sizes[7:]) == 2  # what failed once is not tried again
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("CUDA failed with error out of memory"),
+        RuntimeError("cuBLAS failed with status CUBLAS_STATUS_ALLOC_FAILED"),
+        RuntimeError("mkl_malloc: failed to allocate memory"),
+        RuntimeError("std::bad_alloc"),
+    ],
+)
+def test_an_item_that_does_not_fit_alone_is_out_of_memory(make: Make, error: Exception) -> None:
+    def full(_: str, __: Sequence[int]) -> list[int]:
+        raise error
+
+    for future in make(full).submit("en", [1, 2, 3]):
+        with pytest.raises(OutOfMemoryError):
+            future.result(30)
+
+
+def test_a_failure_reaches_every_caller_of_the_batch_as_an_error_of_its_own(make: Make) -> None:
+    def broken(_: str, __: Sequence[int]) -> list[int]:
+        raise ValueError("no such token")
+
+    futures = make(broken).submit("en", [1, 2])
+    errors = [future.exception(30) for future in futures]
+    assert errors[0] is not errors[1]
+    for error in errors:
+        assert type(error) is RecognitionError
+        assert error.detail == "no such token"
+        assert isinstance(error.__cause__, ValueError)
+
+
+def test_a_failed_batch_does_not_end_the_stream(make: Make) -> None:
+    def picky(_: str, items: Sequence[int]) -> list[int]:
+        if 13 in items:
+            raise ValueError("unlucky")
+        return [2 * item for item in items]
+
+    batcher = make(picky)
+    assert isinstance(batcher.submit("en", [13])[0].exception(30), RecognitionError)
+    assert batcher.submit("en", [1])[0].result(30) == 2
+
+
+def test_too_few_results_are_a_failure(make: Make) -> None:
+    def short(_: str, __: Sequence[int]) -> list[int]:
+        return [1]
+
+    for future in make(short).submit("en", [1, 2]):
+        assert isinstance(future.exception(30), RecognitionError)
+
+
+def test_a_lost_device_fails_all_that_waits_and_all_that_comes(make: Make) -> None:
+    arrived, broken = threading.Event(), threading.Event()
+
+    def dying(_: str, __: Sequence[int]) -> list[int]:
+        arrived.set()
+        assert broken.wait(30)
+        raise RuntimeError("CUDA failed with error an illegal memory access was encountered")
+
+    batcher = make(dying)
+    futures = batcher.submit("en", [1])
+    assert arrived.wait(30)
+    futures += batcher.submit("fr", [2])
+    broken.set()
+    assert all(isinstance(future.exception(30), DeviceLostError) for future in futures)
+    assert isinstance(batcher.submit("en", [3])[0].exception(30), DeviceLostError)
+
+
+def test_a_cancelled_item_never_reaches_the_device(make: Make, device: Device) -> None:
+    batcher = make(device.run)
+    device.hold()
+    running = batcher.submit("en", [0])
+    assert device.busy.acquire(timeout=30)
+    waiting = batcher.submit("en", [1, 2, 3])
+    assert waiting[1].cancel()
+    device.release()
+    assert [running[0].result(30), waiting[0].result(30), waiting[2].result(30)] == [0, 2, 6]
+    assert device.batches == [("en", [0]), ("en", [1, 3])]
+    with pytest.raises(CancelledError):
+        waiting[1].result()
+
+
+def test_closing_fails_what_waits_and_finishes_what_runs(make: Make, device: Device) -> None:
+    batcher = make(device.run)
+    device.hold()
+    running = batcher.submit("en", [4])
+    assert device.busy.acquire(timeout=30)
+    waiting = batcher.submit("en", [5])
+    closing = threading.Thread(target=batcher.close)
+    closing.start()
+    assert isinstance(waiting[0].exception(30), RecognitionError)
+    device.release()
+    closing.join(30)
+    assert running[0].result(30) == 8
+    assert isinstance(batcher.submit("en", [6])[0].exception(30), RecognitionError)
+
+
+def test_every_batch_done_is_told_with_its_size() -> None:
+    told: list[BatchDone] = []
+    batcher = Batcher[str, int, int](
+        lambda _, items: items, streams=1, batch_size=4, observe=told.append
+    )
+    assert [future.result(30) for future in batcher.submit("en", [1, 2, 3])] == [1, 2, 3]
+    batcher.close()
+    assert [one.size for one in told] == [3]
+    assert told[0].duration_s >= 0
