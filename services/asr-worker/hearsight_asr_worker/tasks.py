@@ -1,6 +1,8 @@
 """One part of a recording, from its audio to its segments."""
 
 import io
+import os
+import signal
 import time
 import wave
 from collections.abc import Sequence
@@ -10,6 +12,7 @@ import structlog
 from numpy.typing import NDArray
 
 from hearsight_asr_worker.engine import SAMPLE_RATE, SAMPLES_PER_MS, Chunk, Engine
+from hearsight_asr_worker.faults import DeviceLostError
 from hearsight_core.errors import ObjectStoreError
 from hearsight_core.jobs import Job, ModelUsed, Part, progress_of
 from hearsight_core.store import work
@@ -69,6 +72,14 @@ class Transcriber:
         Raises:
             HearSightError: as the engine and the stores raise it; an Interruption from the lease.
         """
+        try:
+            self._transcribe(lease, context)
+        except DeviceLostError:
+            log.critical("the device is lost; this process ends, so that a new one can use it")
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise
+
+    def _transcribe(self, lease: Lease, context: Context) -> None:
         worker, database, part = context.worker, context.worker.database, lease.part
         assert part is not None, "a transcribe task has a part"  # noqa: S101
         self._engine.check_options(lease.job.options)

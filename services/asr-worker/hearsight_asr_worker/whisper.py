@@ -220,7 +220,7 @@ def _published(words: Sequence[TimedWord]) -> tuple[Word, ...]:
         Word(
             start_ms=word.start_ms,
             end_ms=word.end_ms,
-            word=word.text.strip(),
+            word=word.text,
             probability=round(word.probability, 4),
         )
         for word in words

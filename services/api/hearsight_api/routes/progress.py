@@ -17,7 +17,7 @@ from hearsight_api.schemas import TranscriptSegment
 from hearsight_api.services import Injected, Services
 from hearsight_api.watchers import Watcher
 from hearsight_core.contract import TERMINAL, JobStatus, ProgressData, Segment
-from hearsight_core.errors import JobNotFoundError
+from hearsight_core.errors import DatabaseError, JobNotFoundError
 from hearsight_core.jobs import progress_of
 from hearsight_core.store import listing
 
@@ -41,14 +41,15 @@ _EVENT_ID = re.compile(r"[0-9]{1,19}")
     summary="How a job stands",
 )
 def progress(job_id: PathJobId, services: Injected) -> ProgressData:
-    """From Redis, or from the database where Redis knows nothing."""
+    """From Redis while it is up to date, from the database where Redis knows less or nothing.
+
+    A snapshot can be old: Redis may have missed the last news, or come back from its file.
+    """
     found = services.news.snapshot(job_id)
-    if found is not None and found.version > 0:
-        return found
     try:
-        return progress_of(listing.get(services.database, job_id))
+        stored = progress_of(listing.get(services.database, job_id))
     except JobNotFoundError as error:
-        if found is not None:
+        if found is not None and found.version == 0:
             return found  # an upload in flight, which may become this job
         idle = ProgressData(
             job_id=job_id,
@@ -59,6 +60,11 @@ def progress(job_id: PathJobId, services: Injected) -> ProgressData:
         return JSONResponse(  # type: ignore[return-value]  # FastAPI passes a response through
             idle.model_dump(mode="json"), status_code=HTTPStatus.NOT_FOUND
         )
+    except DatabaseError:
+        if found is not None:
+            return found
+        raise
+    return found if found is not None and found.version >= stored.version else stored
 
 
 async def _last_seen(
