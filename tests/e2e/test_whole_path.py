@@ -88,9 +88,9 @@ def test_silence_completes_with_an_empty_transcript(stack: Stack, media: MediaSe
 def test_a_file_that_breaks_off_is_recognised_as_far_as_it_goes(
     stack: Stack, tmp_path: Path
 ) -> None:
-    whole = (media_folder() / "speech.wav").read_bytes()
-    (tmp_path / "half.wav").write_bytes(whole[: len(whole) // 2])
-    job_id = stack.upload(tmp_path / "half.wav", language="en")
+    whole = (media_folder() / "speech.m4a").read_bytes()
+    (tmp_path / "half.m4a").write_bytes(whole[: len(whole) // 2])
+    job_id = stack.upload(tmp_path / "half.m4a", language="en")
     last = stack.outcome(job_id)
     assert last["status"] == JobStatus.COMPLETED, last
     assert "breaks off" in str(last["message"])

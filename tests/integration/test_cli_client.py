@@ -76,9 +76,12 @@ def answer(status: int, body: str, media_type: str = "application/json") -> Answ
 
 
 def stream(*events: tuple[str, int, dict[str, object]], breaks: bool = False) -> Answer:
-    """Events as they go over the wire; `breaks`: the connection ends before the body does."""
+    """Events as they go over the wire, a comment after each that keeps the connection alive.
+
+    `breaks`: the connection ends before the body does.
+    """
     text = "".join(
-        f"event: {kind}\nid: {number}\ndata: {json.dumps(data)}\n\n"
+        f"event: {kind}\nid: {number}\ndata: {json.dumps(data)}\n\n: ping\n\n"
         for kind, number, data in events
     )
 

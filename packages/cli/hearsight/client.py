@@ -180,6 +180,8 @@ class Client:
                 source.response.read()
                 _raise_problem(source.response)
             for told in source.iter_sse():
+                if not told.data:
+                    continue  # a comment that keeps the connection alive
                 model = NumberedSegment if told.event == "segment" else ProgressData
                 try:
                     event = model.model_validate_json(told.data)
