@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 
 import pytest
 
@@ -38,6 +38,10 @@ class Device:
         return [2 * item for item in items]
 
 
+def submit(batcher: Batcher[str, int, int], key: str, items: Sequence[int]) -> list[Future[int]]:
+    return batcher.submit([(key, item) for item in items])
+
+
 Make = Callable[..., Batcher[str, int, int]]
 
 
@@ -62,15 +66,15 @@ def device() -> Iterator[Device]:
 
 
 def test_a_single_item_starts_at_once(make: Make, device: Device) -> None:
-    assert [future.result(30) for future in make(device.run).submit("en", [21])] == [42]
+    assert [future.result(30) for future in submit(make(device.run), "en", [21])] == [42]
 
 
 def test_items_of_several_callers_share_a_batch(make: Make, device: Device) -> None:
     batcher = make(device.run)
     device.hold()
-    first = batcher.submit("en", [0])
+    first = submit(batcher, "en", [0])
     assert device.busy.acquire(timeout=30)
-    second, third = batcher.submit("en", [1, 2]), batcher.submit("en", [3])
+    second, third = submit(batcher, "en", [1, 2]), submit(batcher, "en", [3])
     device.release()
     assert [future.result(30) for future in first + second + third] == [0, 2, 4, 6]
     assert device.batches == [("en", [0]), ("en", [1, 2, 3])]
@@ -81,11 +85,11 @@ def test_only_equal_requests_share_a_batch_and_the_oldest_goes_first(
 ) -> None:
     batcher = make(device.run)
     device.hold()
-    futures = batcher.submit("en", [0])
+    futures = submit(batcher, "en", [0])
     assert device.busy.acquire(timeout=30)
-    futures += batcher.submit("fr", [1])
-    futures += batcher.submit("en", [2])
-    futures += batcher.submit("fr", [3])
+    futures += submit(batcher, "fr", [1])
+    futures += submit(batcher, "en", [2])
+    futures += submit(batcher, "fr", [3])
     device.release()
     assert [future.result(30) for future in futures] == [0, 2, 4, 6]
     assert device.batches == [("en", [0]), ("fr", [1, 3]), ("en", [2])]
@@ -95,14 +99,14 @@ def test_few_items_are_shared_evenly_among_idle_streams(make: Make, device: Devi
     batcher = make(device.run, streams=2)
     # Both streams have worked once and wait again before the items come.
     device.hold()
-    warm = batcher.submit("en", [0, 0])
+    warm = submit(batcher, "en", [0, 0])
     assert device.busy.acquire(timeout=30)
     assert device.busy.acquire(timeout=30)
     device.release()
     assert [future.result(30) for future in warm] == [0, 0]
     _wait_until_idle(batcher, 2)
     device.hold()
-    futures = batcher.submit("en", list(range(12)))
+    futures = submit(batcher, "en", list(range(12)))
     assert device.busy.acquire(timeout=30)
     assert device.busy.acquire(timeout=30)
     device.release()
@@ -122,7 +126,7 @@ def _wait_until_idle(batcher: Batcher[str, int, int], streams: int) -> None:
 
 def test_no_batch_is_larger_than_asked_for(make: Make, device: Device) -> None:
     batcher = make(device.run, batch_size=4)
-    futures = batcher.submit("en", list(range(10)))
+    futures = submit(batcher, "en", list(range(10)))
     assert [future.result(30) for future in futures] == [2 * item for item in range(10)]
     assert max(len(items) for _, items in device.batches) == 4
 
@@ -137,10 +141,10 @@ def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost(make: Make) -> 
         return [2 * item for item in items]
 
     batcher = make(tight)
-    first = batcher.submit("en", list(range(8)))
+    first = submit(batcher, "en", list(range(8)))
     assert [future.result(30) for future in first] == [2 * item for item in range(8)]
     assert sizes == [8, 4, 2, 2, 4, 2, 2]
-    second = batcher.submit("en", list(range(8)))
+    second = submit(batcher, "en", list(range(8)))
     assert [future.result(30) for future in second] == [2 * item for item in range(8)]
     assert max(sizes[7:]) == 2  # what failed once is not tried again
 
@@ -159,7 +163,7 @@ def test_an_item_that_does_not_fit_alone_is_out_of_memory(make: Make, error: Exc
     def full(_: str, __: Sequence[int]) -> list[int]:
         raise error
 
-    for future in make(full).submit("en", [1, 2, 3]):
+    for future in submit(make(full), "en", [1, 2, 3]):
         with pytest.raises(OutOfMemoryError):
             future.result(30)
 
@@ -168,7 +172,7 @@ def test_a_failure_reaches_every_caller_of_the_batch_as_an_error_of_its_own(make
     def broken(_: str, __: Sequence[int]) -> list[int]:
         raise ValueError("no such token")
 
-    futures = make(broken).submit("en", [1, 2])
+    futures = submit(make(broken), "en", [1, 2])
     errors = [future.exception(30) for future in futures]
     assert errors[0] is not errors[1]
     for error in errors:
@@ -184,15 +188,15 @@ def test_a_failed_batch_does_not_end_the_stream(make: Make) -> None:
         return [2 * item for item in items]
 
     batcher = make(picky)
-    assert isinstance(batcher.submit("en", [13])[0].exception(30), RecognitionError)
-    assert batcher.submit("en", [1])[0].result(30) == 2
+    assert isinstance(submit(batcher, "en", [13])[0].exception(30), RecognitionError)
+    assert submit(batcher, "en", [1])[0].result(30) == 2
 
 
 def test_too_few_results_are_a_failure(make: Make) -> None:
     def short(_: str, __: Sequence[int]) -> list[int]:
         return [1]
 
-    for future in make(short).submit("en", [1, 2]):
+    for future in submit(make(short), "en", [1, 2]):
         assert isinstance(future.exception(30), RecognitionError)
 
 
@@ -205,20 +209,20 @@ def test_a_lost_device_fails_all_that_waits_and_all_that_comes(make: Make) -> No
         raise RuntimeError("CUDA failed with error an illegal memory access was encountered")
 
     batcher = make(dying)
-    futures = batcher.submit("en", [1])
+    futures = submit(batcher, "en", [1])
     assert arrived.wait(30)
-    futures += batcher.submit("fr", [2])
+    futures += submit(batcher, "fr", [2])
     broken.set()
     assert all(isinstance(future.exception(30), DeviceLostError) for future in futures)
-    assert isinstance(batcher.submit("en", [3])[0].exception(30), DeviceLostError)
+    assert isinstance(submit(batcher, "en", [3])[0].exception(30), DeviceLostError)
 
 
 def test_a_cancelled_item_never_reaches_the_device(make: Make, device: Device) -> None:
     batcher = make(device.run)
     device.hold()
-    running = batcher.submit("en", [0])
+    running = submit(batcher, "en", [0])
     assert device.busy.acquire(timeout=30)
-    waiting = batcher.submit("en", [1, 2, 3])
+    waiting = submit(batcher, "en", [1, 2, 3])
     assert waiting[1].cancel()
     device.release()
     assert [running[0].result(30), waiting[0].result(30), waiting[2].result(30)] == [0, 2, 6]
@@ -230,16 +234,16 @@ def test_a_cancelled_item_never_reaches_the_device(make: Make, device: Device) -
 def test_closing_fails_what_waits_and_finishes_what_runs(make: Make, device: Device) -> None:
     batcher = make(device.run)
     device.hold()
-    running = batcher.submit("en", [4])
+    running = submit(batcher, "en", [4])
     assert device.busy.acquire(timeout=30)
-    waiting = batcher.submit("en", [5])
+    waiting = submit(batcher, "en", [5])
     closing = threading.Thread(target=batcher.close)
     closing.start()
     assert isinstance(waiting[0].exception(30), RecognitionError)
     device.release()
     closing.join(30)
     assert running[0].result(30) == 8
-    assert isinstance(batcher.submit("en", [6])[0].exception(30), RecognitionError)
+    assert isinstance(submit(batcher, "en", [6])[0].exception(30), RecognitionError)
 
 
 def test_every_batch_done_is_told_with_its_size() -> None:
@@ -247,7 +251,7 @@ def test_every_batch_done_is_told_with_its_size() -> None:
     batcher = Batcher[str, int, int](
         lambda _, items: items, streams=1, batch_size=4, observe=told.append
     )
-    assert [future.result(30) for future in batcher.submit("en", [1, 2, 3])] == [1, 2, 3]
+    assert [future.result(30) for future in submit(batcher, "en", [1, 2, 3])] == [1, 2, 3]
     batcher.close()
     assert [one.size for one in told] == [3]
     assert told[0].duration_s >= 0

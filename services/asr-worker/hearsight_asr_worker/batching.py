@@ -66,13 +66,15 @@ class Batcher(Generic[Key, Item, Result]):
         for thread in self._threads:
             thread.start()
 
-    def submit(self, key: Key, items: Sequence[Item]) -> list[Future[Result]]:
-        """Hands in `items` together; cancelling a future takes its item back if it still waits.
+    def submit(self, items: Sequence[tuple[Key, Item]]) -> list[Future[Result]]:
+        """Hands in `items`, each with its key, together.
+
+        Cancelling a future takes its item back if it still waits.
 
         A future raises OutOfMemoryError if its item does not fit alone, DeviceLostError if the
         device is gone, and RecognitionError for any other failure of its batch.
         """
-        entries = [_Entry[Key, Item, Result](key, item, Future()) for item in items]
+        entries = [_Entry[Key, Item, Result](key, item, Future()) for key, item in items]
         with self._changed:
             if self._end is None:
                 self._waiting += entries

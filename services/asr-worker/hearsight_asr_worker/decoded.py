@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from faster_whisper.transcribe import get_compression_ratio
 
 from hearsight_asr_worker.pauses import FRAME_MS
-from hearsight_asr_worker.segmentation import TimedWord, text_of
+from hearsight_asr_worker.segmentation import TimedWord, needs_space, text_of
 
 # Whisper's own thresholds (openai/whisper, transcribe.py).
 _NO_SPEECH_PROB = 0.6
@@ -78,19 +78,22 @@ def squeezed_share(words: Sequence[TimedWord]) -> float:
 def joined(parts: Sequence[tuple[int, Decoded]]) -> Decoded:
     """Pieces of one chunk put together; each comes with the frame it begins at."""
     heard = [(first, one) for first, one in parts if not one.silent]
-    words = tuple(
-        replace(
-            word,
-            start_ms=word.start_ms + first * FRAME_MS,
-            end_ms=word.end_ms + first * FRAME_MS,
-        )
-        for first, one in heard
-        for word in one.words
-    )
+    words: list[TimedWord] = []
+    for first, one in heard:
+        for place, word in enumerate(one.words):
+            apart = place == 0 and words and needs_space(words[-1].text, word.text)
+            words.append(
+                replace(
+                    word,
+                    text=f" {word.text}" if apart else word.text,
+                    start_ms=word.start_ms + first * FRAME_MS,
+                    end_ms=word.end_ms + first * FRAME_MS,
+                )
+            )
     believed = [one for _, one in heard] or [one for _, one in parts]
     tokens = sum(one.tokens + 1 for one in believed)
     return Decoded(
-        words=words,
+        words=tuple(words),
         tokens=tokens - 1,
         avg_logprob=sum(one.avg_logprob * (one.tokens + 1) for one in believed) / tokens,
         no_speech_prob=min(one.no_speech_prob for one in believed),

@@ -1,8 +1,10 @@
 """From features to words: decoding a batch with Whisper, and once more what came out badly."""
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -31,12 +33,14 @@ _APPENDED = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001  marks of other s
 
 FULL_FRAMES = 3000
 """The window Whisper was trained with: 30 s, in frames of 10 ms."""
-_FITTED_PAD = 1000
-"""Frames of silence after the longest stretch of a batch when the window is fitted to it.
+_PAD = 1000
+"""Frames of silence that a short window holds after the speech.
 
 With tiny.en and speech in noise (10 to 30 dB below it) 10 s cost no words against the full window;
 7 s cost 1 to 2 %, 3 s up to 36 %.
 """
+_STEP = 500
+"""Windows differ by so many frames at least, so that much of the speech shares a batch."""
 _SECOND_LOOK = 500
 """Longest piece of a second look, frames: one sentence or two."""
 _LESS_PROBABLE = 0.3
@@ -45,12 +49,17 @@ _LESS_PROBABLE = 0.3
 
 @dataclass(frozen=True)
 class Request:
-    """What all chunks of one batch have in common."""
+    """What all stretches of speech in one batch have in common.
+
+    Their `window` is how many frames are encoded, and part of it so that a text does not depend on
+    what else is in the batch.
+    """
 
     language: str
     task: str
     initial_prompt: str | None
     hotwords: str | None
+    window: int = FULL_FRAMES
 
     @classmethod
     def of(cls, options: RecognitionOptions, language: str) -> "Request":
@@ -71,18 +80,25 @@ class Decoder:
         Args:
             model: Loaded weights.
             beam_size: Hypotheses followed.
-            fit_window: Encode only as much of the 30 s window as the stretches of a batch fill, and
-                10 s of silence, which saves most of the work on short ones. Doubtful text is
-                decoded again in the full window.
+            fit_window: Encode only as much of the 30 s window as the speech fills, and some 10 s of
+                silence, which saves most of the work on short stretches. Doubtful text is decoded
+                again in the full window.
         """
         self._model = model
         self._beam = {"beam_size": beam_size, "patience": 1}
         self._fit_window = fit_window
         self._tokenizer = lru_cache(maxsize=256)(self._new_tokenizer)
 
+    def window(self, features: NDArray[np.float32]) -> int:
+        """How many frames to encode for `features`, with the silence after them."""
+        if not self._fit_window:
+            return FULL_FRAMES
+        steps = math.ceil((features.shape[-1] + _PAD) / _STEP)
+        return int(min(FULL_FRAMES, steps * _STEP))
+
     def decode(self, request: Request, features: Sequence[NDArray[np.float32]]) -> list[Decoded]:
-        """What is said in each of `features` (mel bands by frames of 10 ms, at most 3000)."""
-        results = self._attempt(request, features, self._beam, fit=self._fit_window)
+        """What is said in each of `features` (mel bands by frames of 10 ms, at most a window)."""
+        results = self._attempt(request, features, self._beam)
         self._look_again(request, features, results)
         self._try_again(request, features, results)
         return results
@@ -113,23 +129,35 @@ class Decoder:
             for index, result in enumerate(results)
             if result.suspicious
         }
-        todo = [(index, *cut) for index, parts in cuts.items() if len(parts) > 1 for cut in parts]
+        todo = [
+            (index, first, features[index][:, first:last])
+            for index, parts in cuts.items()
+            if len(parts) > 1
+            for first, last in parts
+        ]
+        done: dict[int, list[tuple[int, Decoded]]] = {}
         # Looking again takes no more room on the device than looking did.
-        room = len(features) * FULL_FRAMES if self._fit_window else len(features)
-        done: list[Decoded] = []
-        for some in _within(todo, room, fit=self._fit_window):
-            parts = [features[index][:, first:last] for index, first, last in some]
-            done += self._attempt(request, parts, self._beam, fit=self._fit_window)
-        for index in {index for index, _, _ in todo}:
-            second = joined(
-                [
-                    (first, one)
-                    for (owner, first, _), one in zip(todo, done, strict=True)
-                    if owner == index
-                ]
+        for window, some in self._batches(todo, len(features) * request.window):
+            again = self._attempt(
+                replace(request, window=window), [part for *_, part in some], self._beam
             )
+            for (index, first, _), one in zip(some, again, strict=True):
+                done.setdefault(index, []).append((first, one))
+        for index, parts in done.items():
+            second = joined(sorted(parts, key=itemgetter(0)))
             if _is_better(second, results[index]):
                 results[index] = second
+
+    def _batches(
+        self, todo: Sequence[tuple[int, int, NDArray[np.float32]]], room: int
+    ) -> Iterator[tuple[int, Sequence[tuple[int, int, NDArray[np.float32]]]]]:
+        """`todo` by windows, in batches of at most `room` frames."""
+        windows = {self.window(part) for *_, part in todo}
+        for window in sorted(windows):
+            alike = [one for one in todo if self.window(one[2]) == window]
+            size = max(1, room // window)
+            for begin in range(0, len(alike), size):
+                yield window, alike[begin : begin + size]
 
     def _try_again(
         self,
@@ -139,7 +167,8 @@ class Decoder:
     ) -> None:
         """Decodes what is doubtful anew: in the full window, then by chance, ever more freely."""
         tries = {index: [result] for index, result in enumerate(results) if result.doubtful}
-        attempts: list[dict[str, Any]] = [self._beam] if self._fit_window else []
+        full = replace(request, window=FULL_FRAMES)
+        attempts: list[dict[str, Any]] = [] if request == full else [self._beam]
         attempts += [
             {
                 "beam_size": 1,
@@ -153,7 +182,7 @@ class Decoder:
             left = [index for index, tried in tries.items() if tried[-1].doubtful]
             if not left:
                 break
-            again = self._attempt(request, [features[index] for index in left], decoding, fit=False)
+            again = self._attempt(full, [features[index] for index in left], decoding)
             for index, result in zip(left, again, strict=True):
                 tries[index].append(result)
         for index, tried in tries.items():
@@ -164,13 +193,10 @@ class Decoder:
         request: Request,
         features: Sequence[NDArray[np.float32]],
         decoding: dict[str, Any],  # CTranslate2's own keywords
-        *,
-        fit: bool,
     ) -> list[Decoded]:
         tokenizer, suppressed = self._tokenizer(request.language, request.task)
         sizes = [one.shape[-1] for one in features]
-        frames = min(FULL_FRAMES, max(sizes) + _FITTED_PAD) if fit else FULL_FRAMES
-        encoded = self._model.encode(_stacked(features, frames))
+        encoded = self._model.encode(_stacked(features, request.window))
         generated = self._model.model.generate(
             encoded,
             [self._prompt(tokenizer, request)] * len(features),
@@ -263,13 +289,3 @@ def _is_better(second: Decoded, first: Decoded) -> bool:
     return first.doubtful or (
         second.unheard <= first.unheard and second.avg_logprob >= first.avg_logprob - _LESS_PROBABLE
     )
-
-
-def _within(
-    todo: Sequence[tuple[int, int, int]], room: int, *, fit: bool
-) -> Iterator[Sequence[tuple[int, int, int]]]:
-    """`todo` (index, first frame, last) in batches of at most `room` frames, or full windows."""
-    longest = max((last - first for _, first, last in todo), default=0) + _FITTED_PAD
-    size = max(1, room // min(FULL_FRAMES, longest)) if fit else room
-    for begin in range(0, len(todo), size):
-        yield todo[begin : begin + size]

@@ -105,6 +105,16 @@ def text_of(words: Sequence[TimedWord]) -> str:
     return "".join(word.text for word in words).strip()
 
 
+def needs_space(before: str, after: str) -> bool:
+    """Whether a space is missing between what was written apart and is now put together."""
+    return not (
+        after[:1].isspace()
+        or _UNSPACED.match(after[:1])
+        or _UNSPACED.match(before[-1:])
+        or width(before[-1:]) > 1
+    )
+
+
 def width(text: str) -> int:
     """How much room `text` takes on a line, in Latin characters."""
     return sum(
@@ -141,7 +151,7 @@ def _gap(before: TimedWord, after: TimedWord) -> _Gap:
     if not _may_part(before.text, after.text):
         return _Gap(cut=1000, go_on=0)
     cut, go_on = 8.0, 0.0
-    for pause, cut_there, go_on_there in ((1500, 0, 8), (600, 1, 3), (250, 4, 0)):
+    for pause, cut_there, go_on_there in ((1000, 0, 8), (500, 1, 5), (250, 4, 0)):
         if pause_ms >= pause:
             cut, go_on = cut_there, go_on_there
             break

@@ -115,7 +115,7 @@ class WhisperEngine:
         """
         request = Request.of(RecognitionOptions(), "en")
         quiet = self._model.feature_extractor(np.zeros(SAMPLE_RATE, np.float32))[..., :-1]
-        for future in self._batcher.submit(request, [quiet] * self._info.streams):
+        for future in self._batcher.submit([(request, quiet)] * self._info.streams):
             future.result()
 
     def close(self) -> None:
@@ -148,8 +148,12 @@ class WhisperEngine:
     ) -> list[tuple[Chunk, list[tuple[int, Future[Decoded]]]]]:
         """Hands in the pieces of `chunks` together; each comes with the frame it begins at."""
         cut = [self._pieces(chunk) for chunk in chunks]
-        features = [piece for pieces_of_one in cut for _, piece in pieces_of_one]
-        futures = iter(self._batcher.submit(request, features))
+        items = [
+            (replace(request, window=self._decoder.window(piece)), piece)
+            for pieces_of_one in cut
+            for _, piece in pieces_of_one
+        ]
+        futures = iter(self._batcher.submit(items))
         return [
             (chunk, [(first, next(futures)) for first, _ in pieces_of_one])
             for chunk, pieces_of_one in zip(chunks, cut, strict=True)
