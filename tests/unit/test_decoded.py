@@ -24,6 +24,12 @@ def test_silence_needs_both_the_models_word_and_its_doubt() -> None:
     assert not replace(GOOD, no_speech_prob=0.5, avg_logprob=-1.1).silent
 
 
+def test_marks_without_a_letter_are_no_speech() -> None:
+    assert replace(GOOD, words=(TimedWord(" .", 0, 100, 1), TimedWord(" .", 100, 200, 1))).silent
+    assert replace(GOOD, words=()).silent
+    assert not replace(GOOD, words=(TimedWord("好", 0, 100, 1),)).silent
+
+
 @pytest.mark.parametrize(
     ("change", "suspicious", "doubtful"),
     [

@@ -44,8 +44,12 @@ class Decoded:
 
     @property
     def silent(self) -> bool:
-        """Whether there is no speech: the model says so, and does not trust its own words."""
-        return self.no_speech_prob > _NO_SPEECH_PROB and self.avg_logprob < _LOW_LOGPROB
+        """Whether there is no speech: the model says so, and does not trust its own words.
+
+        Or wrote none: of music it may make a row of full stops.
+        """
+        unsure = self.no_speech_prob > _NO_SPEECH_PROB and self.avg_logprob < _LOW_LOGPROB
+        return unsure or not any(letter.isalnum() for word in self.words for letter in word.text)
 
     @property
     def looped(self) -> bool:
