@@ -69,6 +69,8 @@ def test_ctrl_c_leaves_the_watched_job_running(stack: Stack, media: MediaServer)
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background job, which may be running these tests, has Ctrl-C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  no threads
     )
     assert watching.stdout is not None
     assert f"#{job_id}" in watching.stdout.readline()
