@@ -39,7 +39,7 @@ format: $(VENV)/installed ## let ruff write what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/installed ## the whole path against the bare engine, as a ratio
+bench: $(VENV)/installed ## the whole path against the bare engine, as a ratio (docs/performance.md)
 	$(BIN)/python -m tests.benchmarks.overhead
 
 lock: $(VENV)/installed ## pin every dependency anew, with hashes
