@@ -95,7 +95,7 @@ def _view(output: Output, *, several: bool) -> Iterator[View]:
 
 def _spoken(job_id: int, segment: NumberedSegment, *, several: bool) -> Text:
     number = f"#{job_id} " if several else ""
-    return Text(f"{number}{clock(segment.start_ms)}  ", style="cyan") + Text(segment.text.strip())
+    return Text.assemble((f"{number}{clock(segment.start_ms)}  ", "cyan"), segment.text.strip())
 
 
 class _JsonLines:

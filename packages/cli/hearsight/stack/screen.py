@@ -39,8 +39,8 @@ class RichScreen:
 
     def line(self, name: str, text: str) -> None:
         """Shows one line; a program's own colours are kept where colours are shown."""
-        prefix = Text(f"{name:<{_WIDTH}} │ ", style=_STYLES.get(name, "white"))
-        self.show(prefix + Text.from_ansi(text))
+        prefix = (f"{name:<{_WIDTH}} │ ", _STYLES.get(name, "white"))
+        self.show(Text.assemble(prefix, Text.from_ansi(text)))
 
     def show(self, what: Text | Panel) -> None:
         """Shows something without a name before it."""
