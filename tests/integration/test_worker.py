@@ -18,8 +18,9 @@ from hearsight_core.settings import WorkerSettings
 from hearsight_core.store import control, leases, listing, work
 from hearsight_core.store import database as database_module
 from hearsight_core.store.database import Database
+from hearsight_core.store.outcomes import RetryPolicy
 from hearsight_core.telemetry.metrics import ATTEMPTS, TASKS_RUNNING
-from hearsight_core.worker import Lease, Worker, retry_policy
+from hearsight_core.worker import Lease, Worker
 from tests.conftest import PostgresServer
 from tests.store import AT_ONCE, EN, accepted, claimed, expire, rows, states
 
@@ -472,7 +473,7 @@ def test_one_worker_does_many_tasks_at_once(database: Database, make: Make) -> N
 
 
 def test_settings_say_how_to_try_again(settings: WorkerSettings) -> None:
-    policy = retry_policy(settings)
+    policy = RetryPolicy.of(settings)
     assert (policy.max_failures, policy.backoff_s, policy.backoff_max_s) == (3, 0, 300)
 
 

@@ -42,15 +42,6 @@ RECORD_PAUSE_S = 1.0
 """Pause between tries to record an outcome while PostgreSQL is away."""
 
 
-def retry_policy(settings: WorkerSettings) -> RetryPolicy:
-    """How this deployment tries again."""
-    return RetryPolicy(
-        max_failures=settings.max_failures,
-        backoff_s=settings.retry_backoff_s,
-        backoff_max_s=settings.retry_backoff_max_s,
-    )
-
-
 class Lease:
     """The right to work on a task, until `check` says otherwise."""
 
@@ -114,7 +105,7 @@ class Worker:
         self.lease_s = settings.lease_s
         self.draining = threading.Event()
         self._hints = hints
-        self._policy = retry_policy(settings)
+        self._policy = RetryPolicy.of(settings)
         self._heartbeat_s = settings.heartbeat_s
         self._leases: dict[str, Lease] = {}
         self._guard = threading.Lock()

@@ -57,11 +57,7 @@ class Services:
                 hints=hints,
                 news=news,
                 storage=storage,
-                policy=RetryPolicy(
-                    max_failures=settings.max_failures,
-                    backoff_s=settings.retry_backoff_s,
-                    backoff_max_s=settings.retry_backoff_max_s,
-                ),
+                policy=RetryPolicy.of(settings),
                 language=settings.language,
                 interval_s=settings.dispatch_interval_s,
             ),

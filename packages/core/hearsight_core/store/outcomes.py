@@ -13,6 +13,7 @@ from hearsight_core.contract import TERMINAL, JobStatus
 from hearsight_core.errors import HearSightError, JobNotFoundError, LeaseLost
 from hearsight_core.jobs import Job, Task, TaskState
 from hearsight_core.messages import Language, render
+from hearsight_core.settings import CoreSettings
 from hearsight_core.store.changes import change_job, end_job, locked_job, settle
 from hearsight_core.store.database import Database
 from hearsight_core.store.tables import tasks
@@ -28,6 +29,15 @@ class RetryPolicy:
     max_failures: int
     backoff_s: float
     backoff_max_s: float
+
+    @classmethod
+    def of(cls, settings: CoreSettings) -> "RetryPolicy":
+        """The policy of this deployment."""
+        return cls(
+            max_failures=settings.max_failures,
+            backoff_s=settings.retry_backoff_s,
+            backoff_max_s=settings.retry_backoff_max_s,
+        )
 
     def delay_s(self, failures: int) -> float:
         """Seconds to wait after the `failures`-th failure: doubling, capped, half of it jitter.
