@@ -4,9 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROJECTS := packages/core packages/cli services/api services/download-worker services/asr-worker
 PROJECT_FILES := $(addsuffix /pyproject.toml,$(PROJECTS))
+PIN := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock" --no-emit-package hearsight-core --no-emit-package hearsight-workspace
+PIN_IMAGE := $(PIN) --constraint requirements/dev.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-unit test-integration test-e2e test-chaos lint format bench lock clean
+.PHONY: help up test test-unit test-integration test-e2e test-chaos lint format bench lock lock-images clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -43,9 +46,15 @@ bench: $(VENV)/installed ## the whole path against the bare engine, as a ratio (
 	$(BIN)/python -m tests.benchmarks.overhead
 
 lock: $(VENV)/installed ## pin every dependency anew, with hashes
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --upgrade \
-		--custom-compile-command "make lock" --no-emit-package hearsight-core --no-emit-package hearsight-workspace \
-		--group dev $(PROJECT_FILES) -o requirements/dev.lock
+	$(PIN) --upgrade --group dev $(PROJECT_FILES) -o requirements/dev.lock
+	$(MAKE) --no-print-directory lock-images
+
+lock-images: $(VENV)/installed ## pin what each image installs, in the versions of requirements/dev.lock
+	$(PIN_IMAGE) services/api/pyproject.toml -o requirements/api.lock
+	$(PIN_IMAGE) services/download-worker/pyproject.toml -o requirements/download-worker.lock
+	$(PIN_IMAGE) services/asr-worker/pyproject.toml -o requirements/asr-worker.lock
+	$(PIN_IMAGE) --extra cuda services/asr-worker/pyproject.toml -o requirements/asr-worker-cuda.lock
+	$(PIN_IMAGE) --group build -o requirements/build.lock
 
 clean: ## remove the virtual environment and the state of the local stack
 	rm -rf $(VENV) .hearsight

@@ -92,7 +92,7 @@ def test_the_command_migrates_the_database_it_is_told(
     empty_database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HEARSIGHT_DATABASE_URL", empty_database_url)
-    assert migrate.main() == 0
+    assert migrate.main([]) == 0
     assert migrate.current(empty_database_url) == migrate.head()
     told = capsys.readouterr().out
     assert migrate.head() in told
@@ -103,7 +103,7 @@ def test_the_command_says_so_when_it_can_not(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HEARSIGHT_DATABASE_URL", "postgresql://me:secret@127.0.0.1:9/x")
-    assert migrate.main() == 1
+    assert migrate.main([]) == 1
     told = capsys.readouterr().err
     assert "postgresql://me:***@127.0.0.1:9/x" in told
     assert "secret" not in told

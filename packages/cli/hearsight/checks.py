@@ -52,7 +52,7 @@ def database(settings: CoreSettings) -> Finding:
     url = settings.database_url
     name = f"PostgreSQL {masked(url)}"
     try:
-        revision, head = migrate.current(url), migrate.head()
+        revision = migrate.current(url)
         version = _version(url)
     except HearSightError as error:
         return Finding(
@@ -60,8 +60,8 @@ def database(settings: CoreSettings) -> Finding:
         )
     return Finding(
         name,
-        ok=revision == head,
-        detail=f"version {version}, tables at {revision or 'nothing'}, wanted {head}",
+        ok=not migrate.is_behind(revision),
+        detail=f"version {version}, {migrate.standing(revision)}",
         advice="Bring the tables up to date with: hearsight migrate",
     )
 

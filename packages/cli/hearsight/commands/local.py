@@ -46,8 +46,8 @@ def migrate(context: typer.Context, *, as_json: AsJson = False) -> None:
     session = begin(context, as_json=as_json)
     url = session.surroundings.stores.value.database_url
     try:
-        migration.upgrade(url)
+        revision = migration.upgrade(url)
     except DatabaseError as error:
         raise CommandError(f"{masked(url)}: {error}", code=error.code) from error
-    session.output.document({"database": masked(url), "revision": migration.head()})
-    session.output.show(f"{masked(url)} is at {migration.head()}")
+    session.output.document({"database": masked(url), "revision": revision})
+    session.output.show(f"{masked(url)} {migration.standing(revision)}")
