@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.chart import series
+from tests.chart.rendering import render
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "charts" / "hearsight" / "alerts"
@@ -113,3 +114,46 @@ def test_every_alert_tells_namespaces_apart() -> None:
 def test_every_metric_of_ours_that_an_alert_reads_exists() -> None:
     read = {name for rule in _rules() for name in re.findall(r"\bhearsight_\w+", rule["expr"])}
     assert read - series.names() == set()
+
+
+def test_the_chart_hands_the_rules_out_as_they_are_tested() -> None:
+    values = {"monitoring": {"prometheusRule": {"enabled": True, "labels": {"release": "kube"}}}}
+    rule = render(values).one("PrometheusRule", "hearsight")
+    assert rule["metadata"]["labels"]["release"] == "kube"
+    assert rule["spec"] == yaml.safe_load(RULES.read_text())
+
+
+def test_alerts_link_to_where_the_runbooks_are_published() -> None:
+    published = "https://runbooks.example.org/hearsight/"
+    values = {"monitoring": {"prometheusRule": {"enabled": True, "runbookBaseUrl": published}}}
+    spec = render(values).one("PrometheusRule", "hearsight")["spec"]
+    links = [
+        rule["annotations"]["runbook_url"] for group in spec["groups"] for rule in group["rules"]
+    ]
+    assert links == [f"{published}{rule['alert']}.md" for rule in _rules()]
+
+
+@pytest.mark.parametrize("release", ["hearsight", "hearsight-staging", "media"])
+def test_alerts_know_the_processes_by_the_jobs_that_the_monitors_give_them(release: str) -> None:
+    monitors = {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}
+    manifests = render({"monitoring": monitors}, release=release)
+    (service,) = manifests.of("ServiceMonitor")
+    (pods,) = manifests.of("PodMonitor").values()
+    (endpoint,) = pods["spec"]["podMetricsEndpoints"]
+    (relabeling,) = endpoint["relabelings"]
+    jobs = {
+        service,
+        *(
+            relabeling["replacement"].replace("$1", component)
+            for component in ("download-worker", "asr-worker")
+        ),
+    }
+    down, api_down = (
+        re.compile(found[1])
+        for alert in ("HearSightTargetDown", "HearSightApiDown")
+        for rule in _rules()
+        if rule["alert"] == alert
+        and (found := re.search(r'up\{job=~"([^"]+)"\}', rule["expr"])) is not None
+    )
+    assert all(down.fullmatch(job) for job in jobs), jobs
+    assert {job for job in jobs if api_down.fullmatch(job)} == {service}

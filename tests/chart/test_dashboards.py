@@ -1,11 +1,13 @@
 """The Grafana dashboards: every panel says what it shows, and asks for what there is."""
 
+import json
 import re
 from collections.abc import Iterator
 
 import pytest
 
 from tests.chart import series
+from tests.chart.rendering import render
 from tests.cluster import dashboards
 from tests.cluster.dashboards import Dashboard, Json
 
@@ -110,3 +112,25 @@ def test_panels_fill_the_grid_without_covering_each_other(dashboard: Dashboard) 
 def test_panels_are_numbered_in_their_order(dashboard: Dashboard) -> None:
     ids = [panel["id"] for panel in dashboard.content["panels"]]
     assert ids == list(range(1, len(ids) + 1))
+
+
+def test_the_chart_hands_every_dashboard_to_grafanas_sidecar() -> None:
+    annotations = {"grafana_folder": "Speech"}
+    values = {"monitoring": {"dashboards": {"enabled": True, "annotations": annotations}}}
+    handed = {
+        name: one for name, one in render(values).of("ConfigMap").items() if "dashboard" in name
+    }
+    assert set(handed) == {
+        f"hearsight-dashboard-{dashboard.path.stem}" for dashboard in dashboards.every()
+    }
+    for dashboard in dashboards.every():
+        config_map = handed[f"hearsight-dashboard-{dashboard.path.stem}"]
+        assert config_map["metadata"]["labels"]["grafana_dashboard"] == "1"
+        assert config_map["metadata"]["annotations"] == annotations
+        assert json.loads(config_map["data"][f"hearsight-{dashboard.path.name}"]) == (
+            dashboard.content
+        )
+
+
+def test_without_a_word_there_is_no_dashboard() -> None:
+    assert not any("dashboard" in name for name in render().of("ConfigMap"))
