@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hearsight_asr_worker.engine import SAMPLE_RATE, SAMPLES_PER_MS, Chunk, Engine
 from hearsight_asr_worker.faults import DeviceLostError
-from hearsight_core.errors import ObjectStoreError
+from hearsight_core.errors import Draining, ObjectStoreError
 from hearsight_core.jobs import Job, ModelUsed, Part, progress_of
 from hearsight_core.store import work
 from hearsight_core.store.work import Appended
@@ -85,26 +85,32 @@ class Transcriber:
         self._engine.check_options(lease.job.options)
         worker.publish(work.mark_recognising(database, lease.task, worker.language))
         chunks = chunks_to_do(part, read_part(context.storage.get_bytes(part.object_key)))
+        lease.check()
         language = self._language(lease, context, chunks)
         started = time.monotonic()
         heard_ms = 0
-        results = self._engine.recognise(chunks, lease.job.options, language)
-        for index, result in enumerate(results, start=part.chunks_done):
+        done = part.chunks_done
+        for result in self._engine.recognise(
+            chunks, lease.job.options, language, go_on=lease.goes_on
+        ):
             appended = work.add_segments(
                 database,
                 lease.task,
                 part,
-                chunk_index=index,
+                chunk_index=done,
                 found=result.segments,
                 language=worker.language,
             )
-            start_ms, end_ms = part.chunks[index]
+            start_ms, end_ms = part.chunks[done]
+            done += 1
             heard_ms += end_ms - start_ms
             AUDIO_SECONDS.inc((end_ms - start_ms) / 1000)
             SEGMENTS.inc(len(result.segments))
             self._tell(context, appended, (time.monotonic() - started) * 1000 / heard_ms)
             lease.saw(appended.job)
-            lease.check()
+        lease.check_held()
+        if done < len(part.chunks):
+            raise Draining
         last = work.mark_postprocessing(database, lease.task, worker.language)
         if last is not None:
             worker.publish(last)
