@@ -13,6 +13,7 @@ from hearsight_core.broker import HintSender, celery_app
 from hearsight_core.contract import Hint, JobStatus, Queue, Stage
 from hearsight_core.errors import CorruptError, DnsError, LeaseLost
 from hearsight_core.jobs import Job
+from hearsight_core.lease import Lease
 from hearsight_core.progress import News
 from hearsight_core.settings import WorkerSettings
 from hearsight_core.store import control, leases, listing, work
@@ -20,7 +21,7 @@ from hearsight_core.store import database as database_module
 from hearsight_core.store.database import Database
 from hearsight_core.store.outcomes import RetryPolicy
 from hearsight_core.telemetry.metrics import ATTEMPTS, TASKS_RUNNING
-from hearsight_core.worker import Lease, Worker
+from hearsight_core.worker import Worker
 from tests.conftest import PostgresServer
 from tests.store import AT_ONCE, EN, accepted, claimed, expire, rows, states
 

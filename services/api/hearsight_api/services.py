@@ -5,15 +5,18 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from hearsight_api.store_watch import StoreWatch
 from hearsight_api.watchers import Watchers
 from hearsight_core.addresses import AddressGuard
 from hearsight_core.broker import HintSender, celery_app
+from hearsight_core.contract import Queue
 from hearsight_core.dispatcher import Dispatcher
 from hearsight_core.progress import News
 from hearsight_core.settings import ApiSettings
 from hearsight_core.storage import ObjectStorage
 from hearsight_core.store.database import Database
 from hearsight_core.store.outcomes import RetryPolicy
+from hearsight_core.telemetry import metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,7 @@ class Services:
     hints: HintSender
     guard: AddressGuard
     dispatcher: Dispatcher
+    store_watch: StoreWatch
     watchers: Watchers
 
     @classmethod
@@ -52,6 +56,7 @@ class Services:
             hints=hints,
             guard=AddressGuard(settings.allow_hosts),
             watchers=Watchers(settings.redis_url),
+            store_watch=StoreWatch(database=database, news=news, hints=hints, storage=storage),
             dispatcher=Dispatcher(
                 database=database,
                 hints=hints,
@@ -63,8 +68,15 @@ class Services:
             ),
         )
 
+    def start(self) -> None:
+        """Start what runs beside the routes."""
+        metrics.begin_api(Queue, in_a_folder=self.storage.folder is not None)
+        self.dispatcher.start()
+        self.store_watch.start()
+
     def close(self) -> None:
         """Stop what runs and close what is open."""
+        self.store_watch.close()
         self.dispatcher.close()
         self.news.close()
         self.database.close()

@@ -1,5 +1,6 @@
 """Which waiting tasks are due for a hint: the order of the queue is decided here."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import func, or_, select, update
@@ -10,9 +11,15 @@ from hearsight_core.store.database import Database
 from hearsight_core.store.tables import tasks
 
 
-def take_due(
-    database: Database, queue: Queue, *, in_flight_max: int, resend_s: float
-) -> list[Hint]:
+@dataclass(frozen=True, kw_only=True)
+class Due:
+    """A hint to be sent, and the span that made its task."""
+
+    hint: Hint
+    trace_parent: str | None
+
+
+def take_due(database: Database, queue: Queue, *, in_flight_max: int, resend_s: float) -> list[Due]:
     """Marks the next waiting tasks as hinted, up to `in_flight_max` in flight, and returns them.
 
     A hint counts as in flight until its task is claimed, or for `resend_s` seconds. Tasks that
@@ -49,7 +56,16 @@ def take_due(
             update(tasks)
             .where(tasks.c.id == due.c.id)
             .values(hinted_at=func.now())
-            .returning(tasks.c.id, tasks.c.attempt, tasks.c.rank_at, tasks.c.part_index)
+            .returning(
+                tasks.c.id,
+                tasks.c.attempt,
+                tasks.c.rank_at,
+                tasks.c.part_index,
+                tasks.c.trace_parent,
+            )
         ).all()
         rows = sorted(rows, key=lambda row: (row.rank_at, row.part_index or 0))
-        return [Hint(task_id=row.id, attempt=row.attempt) for row in rows]
+        return [
+            Due(hint=Hint(task_id=row.id, attempt=row.attempt), trace_parent=row.trace_parent)
+            for row in rows
+        ]
