@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from hearsight_core.broker import HintSender, celery_app
-from hearsight_core.contract import Hint, JobStatus, Queue
+from hearsight_core.contract import Hint, JobStatus
 from hearsight_core.errors import CorruptError, DnsError
 from hearsight_core.jobs import Job
 from hearsight_core.lease import Lease
@@ -21,9 +21,20 @@ from hearsight_core.store import control, leases, listing, submission, work
 from hearsight_core.store.database import Database
 from hearsight_core.telemetry import traces
 from hearsight_core.worker import Worker
-from tests.store import AT_ONCE, EN, a_part, claimed, expire, recognise, request, rows
+from tests.store import (
+    ASR,
+    AT_ONCE,
+    DOWNLOAD,
+    EN,
+    a_part,
+    claimed,
+    expire,
+    recognise,
+    request,
+    rows,
+)
 
-Make = Callable[[Queue], Worker]
+Make = Callable[[str], Worker]
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 REQUEST = "00f067aa0ba902b7"
@@ -60,7 +71,7 @@ def make(database: Database, news: News, settings: WorkerSettings) -> Iterator[M
     """Makes workers that have signed on, and ends them."""
     made: list[Worker] = []
 
-    def worker(queue: Queue) -> Worker:
+    def worker(queue: str) -> Worker:
         hints = HintSender(celery_app(settings), database, settings)
         made.append(
             Worker(
@@ -153,8 +164,8 @@ def refuse(error: Exception) -> Callable[[Lease], None]:
 def test_one_trace_leads_from_the_request_to_the_part_that_completes_the_job(
     database: Database, make: Make, job: Job, spans: InMemorySpanExporter
 ) -> None:
-    make(Queue.DOWNLOAD).run(hint(database, job), download(database))
-    asr = make(Queue.ASR)
+    make(DOWNLOAD).run(hint(database, job), download(database))
+    asr = make(ASR)
     for part in range(2):
         asr.run(hint(database, job, part=part), transcribe(database))
     [fetched] = named(spans, "download")
@@ -174,9 +185,9 @@ def test_a_hint_is_told_in_the_trace_of_the_job_it_is_for_whoever_sends_it(
     impatient = settings.model_copy(update={"hint_resend_s": 0.001})
     sender = HintSender(celery_app(impatient), database, impatient)
     with traces.span("another's"):
-        assert sender.top_up(Queue.DOWNLOAD) == 1
+        assert sender.top_up(DOWNLOAD) == 1
     rows(database, "UPDATE tasks SET hinted_at = hinted_at - interval '1 hour' RETURNING id")
-    assert sender.top_up(Queue.DOWNLOAD) == 1
+    assert sender.top_up(DOWNLOAD) == 1
     sent = named(spans, "send hint")
     assert [(trace_of(span), parent_of(span)) for span in sent] == [(TRACE_ID, REQUEST)] * 2
     assert {span.kind for span in sent} == {SpanKind.PRODUCER}
@@ -186,14 +197,14 @@ def test_a_hint_is_told_in_the_trace_of_the_job_it_is_for_whoever_sends_it(
 def test_every_attempt_stays_in_the_jobs_trace(
     database: Database, make: Make, job: Job, spans: InMemorySpanExporter
 ) -> None:
-    worker = make(Queue.DOWNLOAD)
+    worker = make(DOWNLOAD)
     worker.run(hint(database, job), refuse(DnsError(host="example.org")))
     # Another worker claims it and dies; in the end a person has it tried again.
     expire(database, claimed(database, hint(database, job).task_id).task.id)
     leases.take_back(database, AT_ONCE, EN)
     worker.run(hint(database, job), refuse(CorruptError()))
     control.retry(database, job.id, EN)
-    make(Queue.DOWNLOAD).run(hint(database, job), download(database, parts=0))
+    make(DOWNLOAD).run(hint(database, job), download(database, parts=0))
     attempts = named(spans, "download")
     assert [(trace_of(span), parent_of(span)) for span in attempts] == [(TRACE_ID, REQUEST)] * 3
     assert [dict(span.attributes or {})["hearsight.attempt"] for span in attempts] == [1, 3, 4]
@@ -212,7 +223,7 @@ def test_every_attempt_stays_in_the_jobs_trace(
 def test_an_attempt_that_failed_is_a_span_of_an_error_and_says_which(
     database: Database, make: Make, job: Job, spans: InMemorySpanExporter
 ) -> None:
-    make(Queue.DOWNLOAD).run(hint(database, job), refuse(CorruptError()))
+    make(DOWNLOAD).run(hint(database, job), refuse(CorruptError()))
     [span] = named(spans, "download")
     assert span.status.status_code is StatusCode.ERROR
     assert dict(span.attributes or {})["error.type"] == "media.corrupt"
@@ -231,7 +242,7 @@ def test_an_attempt_that_was_stopped_or_lost_is_no_error(
         expire(database, lease.task.id)
         leases.take_back(database, AT_ONCE, EN)
 
-    worker = make(Queue.DOWNLOAD)
+    worker = make(DOWNLOAD)
     worker.run(hint(database, job), stopped)
     control.retry(database, job.id, EN)
     worker.run(hint(database, job), lost)
@@ -249,8 +260,8 @@ def test_what_an_older_version_accepted_is_told_in_a_trace_of_its_own(
 ) -> None:
     job = submission.accept(database, request(), EN).job
     assert job.trace_id is None
-    make(Queue.DOWNLOAD).run(hint(database, job), download(database, parts=1))
-    outcome = make(Queue.ASR).run(hint(database, job, part=0), transcribe(database))
+    make(DOWNLOAD).run(hint(database, job), download(database, parts=1))
+    outcome = make(ASR).run(hint(database, job, part=0), transcribe(database))
     assert outcome is not None
     assert outcome["status"] == JobStatus.COMPLETED
     [fetched], [recognised] = named(spans, "download"), named(spans, "transcribe")

@@ -6,11 +6,11 @@ leases that ran out, sends the hints that are due, and removes what deleted jobs
 
 import threading
 import time
+from collections.abc import Iterable
 
 import structlog
 
 from hearsight_core.broker import HintSender
-from hearsight_core.contract import Queue
 from hearsight_core.errors import HearSightError, ObjectStoreError, WorkerLostError
 from hearsight_core.jobs import progress_of
 from hearsight_core.messages import Language
@@ -47,6 +47,7 @@ class Dispatcher:
         policy: RetryPolicy,
         language: Language,
         interval_s: float,
+        queues: Iterable[str],
     ) -> None:
         self._database = database
         self._hints = hints
@@ -55,7 +56,7 @@ class Dispatcher:
         self._policy = policy
         self._language: Language = language
         self._interval_s = interval_s
-        self._stock = Stock(database, Queue)
+        self._stock = Stock(database, queues)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
@@ -118,8 +119,7 @@ class Dispatcher:
             told.tell_retry(taken.queue, WorkerLostError.code, job)
             told.tell_end(job)
             self._news.publish(progress_of(job))
-        for queue in Queue:
-            self._hints.top_up(queue)
+        self._hints.top_up_all()
         self.remove_deleted()
 
     def remove_deleted(self) -> None:

@@ -29,7 +29,7 @@ class Stock:
 
     def __init__(self, database: Database, queues: Iterable[str]) -> None:
         self._database = database
-        self._queues = set(map(str, queues))
+        self._queues = set(queues)
         self._tasks_due = self._jobs_due = 0.0
 
     def tell(self) -> None:

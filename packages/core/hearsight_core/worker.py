@@ -15,7 +15,7 @@ from typing import TypeVar
 import structlog
 
 from hearsight_core.broker import HintSender
-from hearsight_core.contract import Hint, Queue
+from hearsight_core.contract import Hint
 from hearsight_core.errors import (
     Cancelled,
     DatabaseError,
@@ -49,7 +49,7 @@ class Worker:
     def __init__(
         self,
         *,
-        queue: Queue,
+        queue: str,
         slots: int,
         settings: WorkerSettings,
         database: Database,
@@ -154,7 +154,7 @@ class Worker:
         if not job.deleted:
             self.news.publish(progress_of(job))
 
-    def top_up(self, queues: Iterable[Queue]) -> None:
+    def top_up(self, queues: Iterable[str]) -> None:
         """Sends the hints that are due; the dispatcher does the same a moment later."""
         for queue in queues:
             try:

@@ -9,8 +9,9 @@ from hearsight_api.store_watch import StoreWatch
 from hearsight_api.watchers import Watchers
 from hearsight_core.addresses import AddressGuard
 from hearsight_core.broker import HintSender, celery_app
-from hearsight_core.contract import Queue
+from hearsight_core.contract import TaskKind, queue_of
 from hearsight_core.dispatcher import Dispatcher
+from hearsight_core.errors import UnknownPoolError
 from hearsight_core.progress import News
 from hearsight_core.settings import ApiSettings
 from hearsight_core.storage import ObjectStorage
@@ -65,14 +66,28 @@ class Services:
                 policy=RetryPolicy.of(settings),
                 language=settings.language,
                 interval_s=settings.dispatch_interval_s,
+                queues=_queues(settings),
             ),
         )
 
     def start(self) -> None:
         """Start what runs beside the routes."""
-        metrics.begin_api(Queue, in_a_folder=self.storage.folder is not None)
+        metrics.begin_api(_queues(self.settings), in_a_folder=self.storage.folder is not None)
         self.dispatcher.start()
         self.store_watch.start()
+
+    def pool(self, asked: str | None) -> str:
+        """The pool that is to recognise a job: the one asked for, else the first.
+
+        Raises:
+            UnknownPoolError: there is no such pool.
+        """
+        pools = self.settings.asr_pools
+        if asked is None:
+            return pools[0]
+        if asked not in pools:
+            raise UnknownPoolError(field="pool", pool=asked, pools=", ".join(pools))
+        return asked
 
     def close(self) -> None:
         """Stop what runs and close what is open."""
@@ -80,6 +95,12 @@ class Services:
         self.dispatcher.close()
         self.news.close()
         self.database.close()
+
+
+def _queues(settings: ApiSettings) -> list[str]:
+    """The queues that this deployment's tasks go to."""
+    pools = (queue_of(TaskKind.TRANSCRIBE, pool) for pool in settings.asr_pools)
+    return [queue_of(TaskKind.DOWNLOAD), *pools]
 
 
 def _services(request: Request) -> Services:
