@@ -233,6 +233,46 @@ def test_a_cancelled_item_never_reaches_the_device(make: Make, device: Device) -
         waiting[1].result()
 
 
+def test_groups_are_withdrawn_behind_the_last_one_that_the_device_has_begun(
+    make: Make, device: Device
+) -> None:
+    batcher = make(device.run, batch_size=3)
+    device.hold()
+    # By key, not in order: the batch takes of the first group, the second and the third.
+    keys = ["en", "fr", "en", "fr", "en", "fr", "fr", "fr", "en"]
+    futures = batcher.submit([(key, number) for number, key in enumerate(keys)])
+    groups = [futures[0:2], futures[2:4], futures[4:6], [], futures[6:8], futures[8:]]
+    assert device.busy.acquire(timeout=30)
+    assert batcher.withdraw(groups) == 3
+    assert [future.cancelled() for future in futures] == [False] * 6 + [True] * 3
+    assert batcher.withdraw(groups[:3]) == 3
+    device.release()
+    assert [future.result(30) for future in futures[:6]] == [2 * number for number in range(6)]
+    assert device.batches == [("en", [0, 2, 4]), ("fr", [1, 3, 5])]
+
+
+def test_nothing_stays_of_groups_that_wait(make: Make, device: Device) -> None:
+    batcher = make(device.run)
+    device.hold()
+    others = submit(batcher, "en", [0])
+    assert device.busy.acquire(timeout=30)
+    waiting = submit(batcher, "en", [1, 2])
+    assert batcher.withdraw([[one] for one in waiting]) == 0
+    assert batcher.withdraw([]) == 0
+    device.release()
+    assert others[0].result(30) == 0
+    assert submit(batcher, "en", [3])[0].result(30) == 6
+    assert device.batches == [("en", [0]), ("en", [3])]
+
+
+def test_what_is_done_is_never_withdrawn(make: Make, device: Device) -> None:
+    batcher = make(device.run)
+    done = submit(batcher, "en", [1])
+    assert done[0].result(30) == 2
+    assert batcher.withdraw([done]) == 1
+    assert done[0].result() == 2
+
+
 def test_closing_fails_what_waits_and_finishes_what_runs(make: Make, device: Device) -> None:
     batcher = make(device.run)
     device.hold()

@@ -37,17 +37,28 @@ class Lease:
         """A checkpoint: call it between any two steps that could take long.
 
         Raises:
+            Draining: this process is about to end. LeaseLost, Cancelled: as `check_held`.
+        """
+        if not self.goes_on():
+            raise Draining
+
+    def goes_on(self) -> bool:
+        """As `check`, for work that has its own way to end: False when this process drains."""
+        self.check_held()
+        return not self._holder.draining.is_set()
+
+    def check_held(self) -> None:
+        """A checkpoint that a drain passes, for work that is done and only has to be stored.
+
+        Raises:
             LeaseLost: another worker owns the task, or heartbeats have not come through for so long
                 that one may.
             Cancelled: the job is to stop.
-            Draining: this process is about to end.
         """
         if self._lost.is_set() or self._holder.heartbeat_age_s() > self._holder.lease_s:
             raise LeaseLost
         if self._stop.is_set():
             raise Cancelled
-        if self._holder.draining.is_set():
-            raise Draining
 
     def saw(self, job: Job) -> None:
         """Notes what a write brought back of the job: quicker than the next heartbeat."""

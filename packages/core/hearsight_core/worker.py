@@ -86,7 +86,7 @@ class Worker:
         log.info("worker is ready", worker=self.id, queue=self.queue, slots=self.slots)
 
     def drain(self) -> None:
-        """Take no more tasks, and give those in work back at their next checkpoint."""
+        """Take no more tasks; those in work store what they have, and are given back."""
         self.draining.set()
 
     def close(self) -> None:

@@ -53,8 +53,8 @@ def configure_logs(settings: WorkerSettings) -> None:
 def serve(queue: str, settings: WorkerSettings, *, slots: int, work: Work) -> int:
     """Runs a worker of `queue` until it is told to end; returns the process's exit code.
 
-    SIGTERM drains: no more tasks are taken, and those in work go back to the queue at their next
-    checkpoint.
+    SIGTERM drains: no more tasks are taken, and those in work go back to the queue once what they
+    have done is stored.
     """
     kind = kind_of(queue)
     metrics.begin_worker(kind, queue)
@@ -134,7 +134,7 @@ def _consume(app: Celery, worker: Worker) -> int:
         """A receiver is enough for Celery to leave logging alone."""
 
     def drain(**_: object) -> None:
-        log.info("draining: tasks in work go back to the queue at their next checkpoint")
+        log.info("draining: tasks in work store what they have done and go back to the queue")
         worker.drain()
 
     # Celery warns root of pickled messages; we accept JSON alone.

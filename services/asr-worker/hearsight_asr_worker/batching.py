@@ -86,6 +86,24 @@ class Batcher(Generic[Key, Item, Result]):
                 _fail(entries, self._end)
         return [entry.future for entry in entries]
 
+    def withdraw(self, groups: Sequence[Sequence[Future[Result]]]) -> int:
+        """Takes back the last of `groups` (of one caller, in order), as far as none has begun.
+
+        A group that the device has begun stays whole, and so do those before it: all of them will
+        be done, and the results can be used in order.
+
+        Returns:
+            How many groups stay.
+        """
+        with self._changed:
+            for stay in range(len(groups), 0, -1):
+                last = groups[stay - 1]
+                if any(future.running() or future.done() for future in last):
+                    return stay
+                for future in last:
+                    future.cancel()
+            return 0
+
     def close(self, timeout_s: float = 30) -> None:
         """Fails what waits, and gives the batches in work `timeout_s` seconds to end."""
         self._stop(RecognitionError(detail="the engine was closed"))

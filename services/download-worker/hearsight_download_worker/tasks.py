@@ -117,7 +117,7 @@ class Downloader:
         worker = context.worker
         key = f"{job_prefix(lease.job.id)}media/{lease.task.id}-{lease.task.attempt}"
         context.storage.put_file(key, fetched.path)
-        lease.check()
+        lease.check_held()
         DOWNLOADED_BYTES.inc(fetched.size_bytes)
         worker.publish(
             work.set_media(
@@ -199,7 +199,7 @@ class Downloader:
     def _add(lease: Lease, context: Context, part: Part, samples: NDArray[np.int16]) -> None:
         """Stores a part's audio, then the part and its task, then says so to the ASR workers."""
         context.storage.put_bytes(part.object_key, wav(samples))
-        lease.check()
+        lease.check_held()
         worker = context.worker
         job = work.add_part(
             worker.database,
