@@ -66,6 +66,15 @@ def test_values_that_make_no_sense_are_refused_in_words(values: Values, message:
     assert message in str(refused.value)
 
 
+def test_a_pools_name_may_be_as_long_as_the_services_allow_and_kubernetes_too() -> None:
+    longest = {"asrPools": [{"name": "p" * 32}]}
+    assert f"hearsight-asr-worker-{'p' * 32}" in render(longest).of("Deployment")
+    with pytest.raises(ChartError, match="longer than the 63 characters"):
+        render(longest, release="a-release-whose-name-is-long")
+    with pytest.raises(ChartError, match="/asrPools/0/name"):
+        render({"asrPools": [{"name": "p" * 33}]})
+
+
 def test_a_chart_above_may_share_values() -> None:
     render({"global": {"anything": 1}})
 

@@ -65,9 +65,12 @@ may be stands in values.schema.json.
 {{- end }}
 
 {{/*
-Takes a pool: pool, values.
+Takes a pool: pool, name, values.
 */}}
 {{- define "hearsight.validate.pool" -}}
+{{- if gt (len .name) 63 }}
+{{- fail (printf "asrPools, %s: %s is longer than the 63 characters a name may have; shorten the pool's or the release's" .pool .name) }}
+{{- end }}
 {{- $where := eq .pool "default" | ternary "asrWorker" (printf "asrPools, %s" .pool) }}
 {{- with .values }}
 {{- if eq .model.source "mounted" }}
