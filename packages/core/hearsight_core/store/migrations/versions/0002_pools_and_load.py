@@ -10,9 +10,9 @@ depends_on = None
 
 _POOL = "[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?"
 
-# Two branches, each on a partial index of its own, and a part looked up for each task: what is done,
-# by far the most, is never read. Waiting tasks of a job that is being stopped are not work any
-# more; of one that has ended there are none.
+# Two branches, each on a partial index of its own, and a part looked up for each task: what is
+# done, by far the most, is never read. Waiting tasks of a job that is being stopped are not work
+# any more; of one that has ended there are none.
 _QUEUE_LOAD = """
 CREATE VIEW queue_load AS
 WITH unfinished AS NOT MATERIALIZED (
