@@ -58,6 +58,7 @@ lock-images: $(VENV)/installed ## pin what each image installs, in the versions 
 	$(PIN_IMAGE) services/asr-worker/pyproject.toml -o requirements/asr-worker.lock
 	$(PIN_IMAGE) --extra cuda services/asr-worker/pyproject.toml -o requirements/asr-worker-cuda.lock
 	$(PIN_IMAGE) --group build -o requirements/build.lock
+	$(PIN_IMAGE) --group reload -o requirements/reload.lock
 
 clean: ## remove the virtual environment and the state of the local stack
 	rm -rf $(VENV) .hearsight
