@@ -1,0 +1,154 @@
+"""One namespace of the cluster under test, through kubectl; KUBECONFIG says which cluster."""
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import Any, Final
+
+from tests.cluster.waiting import eventually
+
+# Any: what the API server answers is JSON, whose form depends on the kind of object.
+Object = dict[str, Any]
+
+COMMAND_S = 600.0
+RESTRICTED: Final = {"pod-security.kubernetes.io/enforce": "restricted"}
+HOLD: Final = "tests.hearsight/hold"
+TOO_MANY_REQUESTS = "TooManyRequests"
+
+
+class CommandError(AssertionError):
+    """A program failed: what was run, and what it said."""
+
+    def __init__(self, done: "subprocess.CompletedProcess[bytes]") -> None:
+        self.returncode = done.returncode
+        self.said = (done.stdout + done.stderr).decode(errors="replace")
+        super().__init__(f"{' '.join(done.args)} ended with {done.returncode}:\n{self.said}")
+
+
+def run(*command: str, stdin: bytes = b"", limit_s: float = COMMAND_S, **env: str) -> bytes:
+    """Runs a program to its end; returns its standard output.
+
+    Raises:
+        CommandError: it did not end with 0.
+    """
+    done = subprocess.run(
+        command,
+        input=stdin,
+        capture_output=True,
+        timeout=limit_s,
+        check=False,
+        env={**os.environ, **env},
+    )
+    if done.returncode:
+        raise CommandError(done)
+    return done.stdout
+
+
+def missing() -> str | None:
+    """Why there is no cluster to test on; None: there is one."""
+    if not os.environ.get("KUBECONFIG"):
+        return "KUBECONFIG is not set: it names the cluster to test on"
+    for program in ("kubectl", "helm"):
+        if shutil.which(program) is None:
+            return f"{program} is not installed"
+    try:
+        run("kubectl", "get", "--raw", "/readyz", limit_s=30)
+    except (CommandError, subprocess.TimeoutExpired) as error:
+        return f"the cluster of {os.environ['KUBECONFIG']} does not answer: {error}"
+    return None
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """Speaks to the API server about one namespace."""
+
+    namespace: str
+
+    def __call__(self, *arguments: str, stdin: bytes = b"", limit_s: float = COMMAND_S) -> str:
+        """Runs kubectl in the namespace; returns what it printed.
+
+        Raises:
+            CommandError: it failed.
+        """
+        command = ("kubectl", "--namespace", self.namespace, *arguments)
+        return run(*command, stdin=stdin, limit_s=limit_s).decode()
+
+    def create_namespace(self, **labels: str) -> None:
+        """Makes the namespace itself."""
+        self.create({"metadata": {"name": self.namespace, "labels": labels}}, kind="Namespace")
+
+    def delete_namespace(self) -> None:
+        """Removes the namespace with all that is in it, and waits until it is gone."""
+        self("delete", "namespace", self.namespace, "--ignore-not-found")
+
+    def create(self, manifest: Object, *, kind: str, version: str = "v1") -> None:
+        """Makes one object."""
+        whole = {"apiVersion": version, "kind": kind, **manifest}
+        self("create", "-f", "-", stdin=json.dumps(whole).encode())
+
+    def get(self, kind: str, *arguments: str) -> list[Object]:
+        """Objects of a kind; arguments are kubectl's, such as `-l app=x`."""
+        answer = json.loads(self("get", kind, "-o", "json", *arguments))
+        found: list[Object] = answer.get("items", [answer])
+        return found
+
+    def one(self, kind: str, name: str) -> Object:
+        """The object of that kind and name."""
+        [found] = self.get(kind, name)
+        return found
+
+    def exec(
+        self, pod: str, *command: str, stdin: bytes | None = None, limit_s: float = COMMAND_S
+    ) -> str:
+        """Runs a program in a pod's first container; returns its standard output.
+
+        Raises:
+            CommandError: it failed.
+        """
+        options = () if stdin is None else ("--stdin",)
+        arguments = ("exec", pod, *options, "--", *command)
+        return self(*arguments, stdin=stdin or b"", limit_s=limit_s)
+
+    def evict(self, pod: str) -> bool:
+        """Asks for a pod's eviction, as `kubectl drain` does; False: a disruption budget refused.
+
+        Raises:
+            CommandError: the API server refused for another reason.
+        """
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/eviction"
+        try:
+            run("kubectl", "create", "--raw", path, "-f", "-", stdin=json.dumps(body).encode())
+        except CommandError as error:
+            if TOO_MANY_REQUESTS in error.said:
+                return False
+            raise
+        return True
+
+    def hold(self, pod: str) -> None:
+        """Keeps the pod's object when the pod is deleted, so that how it ended can be read."""
+        patch = json.dumps({"metadata": {"finalizers": [HOLD]}})
+        self("patch", "pod", pod, "--type", "merge", "-p", patch)
+
+    def ending(self, pod: str) -> Object:
+        """How the first container of a held pod that is being deleted ended; lets the pod go.
+
+        That is `terminated` of its status: exitCode, signal, reason.
+        """
+
+        def ended() -> Object | None:
+            state = self.one("pod", pod)["status"]["containerStatuses"][0]["state"]
+            found: Object | None = state.get("terminated")
+            return found
+
+        terminated = eventually(f"the container of {pod} ends", ended)
+        self("patch", "pod", pod, "--type", "merge", "-p", '{"metadata": {"finalizers": null}}')
+        return terminated
+
+    def describe(self) -> str:
+        """How the namespace stands, for the message of a failed test."""
+        pods = self("get", "pods", "-o", "wide")
+        events = self("get", "events", "--sort-by", "lastTimestamp").splitlines()
+        return "\n".join([pods, *events[-20:]])
