@@ -24,6 +24,9 @@ ORDER = (
     "test_install",
     "test_transcription",
     "test_network_policies",
+    "test_eviction",
+    "test_kill",
+    "test_network_policies",
 )
 """Tests share an installation, so what disturbs it comes late, and what removes it last."""
 LIMIT_S = 1800
@@ -86,6 +89,7 @@ def outside(run_name: str, images: Images) -> Iterator[Outside]:
     with namespace(f"{run_name}-outside") as kubectl:
         beside = Outside(kubectl, images)
         beside.start_media()
+        beside.start_stranger()
         yield beside
 
 

@@ -1,5 +1,6 @@
 """One namespace of the cluster under test, through kubectl; KUBECONFIG says which cluster."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,6 +14,8 @@ from tests.cluster.waiting import eventually
 Object = dict[str, Any]
 
 COMMAND_S = 600.0
+CONNECT_S = 5
+"""Some clusters answer what a policy forbids with a refusal, others with silence."""
 RESTRICTED: Final = {"pod-security.kubernetes.io/enforce": "restricted"}
 HOLD: Final = "tests.hearsight/hold"
 TOO_MANY_REQUESTS = "TooManyRequests"
@@ -111,6 +114,12 @@ class Kubectl:
         arguments = ("exec", pod, *options, "--", *command)
         return self(*arguments, stdin=stdin or b"", limit_s=limit_s)
 
+    def reaches(self, pod: str, host: str, port: int) -> bool:
+        """Whether a TCP connection from inside a pod to `host` is made."""
+        connect = f"exec 3<>/dev/tcp/{host}/{port}"
+        shell = f"timeout {CONNECT_S} bash -c '{connect}' 2>/dev/null && echo yes || echo no"
+        return self.exec(pod, "bash", "-c", shell).strip() == "yes"
+
     def evict(self, pod: str) -> bool:
         """Asks for a pod's eviction, as `kubectl drain` does; False: a disruption budget refused.
 
@@ -131,6 +140,31 @@ class Kubectl:
         """Keeps the pod's object when the pod is deleted, so that how it ended can be read."""
         patch = json.dumps({"metadata": {"finalizers": [HOLD]}})
         self("patch", "pod", pod, "--type", "merge", "-p", patch)
+
+    def kill(self, pod: str) -> Object:
+        """Has the kernel end a pod's process with SIGKILL, and waits for the one that follows.
+
+        No signal from within reaches a container's first process, so its memory is used up, with
+        that process marked as the one to go. The pod stays. Returns `terminated` of the process
+        that was killed: exitCode, reason.
+        """
+
+        def status() -> Object:
+            found: Object = self.one("pod", pod)["status"]["containerStatuses"][0]
+            return found
+
+        before = status()["restartCount"]
+        use_up = "echo 1000 > /proc/1/oom_score_adj && head -c 64G /dev/zero | tail"
+        with contextlib.suppress(CommandError):  # its end is what is wanted
+            self.exec(pod, "sh", "-c", use_up)
+
+        def restarted() -> Object | None:
+            now = status()
+            ready = now["restartCount"] > before and now["ready"]
+            found: Object | None = now["lastState"].get("terminated") if ready else None
+            return found
+
+        return eventually(f"{pod} is killed and starts again", restarted, describe=self.describe)
 
     def ending(self, pod: str) -> Object:
         """How the first container of a held pod that is being deleted ended; lets the pod go.

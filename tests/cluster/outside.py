@@ -39,11 +39,16 @@ class Outside:
 
     def values(self) -> dict[str, object]:
         """The chart's values that let workers fetch from the site."""
-        namespace = {"matchLabels": {"kubernetes.io/metadata.name": self.kubectl.namespace}}
-        rule = {"to": [{"namespaceSelector": namespace}], "ports": [{"port": PORT}]}
+        site = {
+            "namespaceSelector": {
+                "matchLabels": {"kubernetes.io/metadata.name": self.kubectl.namespace}
+            },
+            "podSelector": {"matchLabels": {"app": MEDIA}},
+        }
+        rule = {"to": [site], "ports": [{"protocol": "TCP", "port": PORT}]}
         return {
             "settings": {"allowHosts": [f"{self.host(MEDIA)}:{PORT}"]},
-            "networkPolicy": {"downloadWorker": {"extraEgress": [rule]}},
+            "downloadWorker": {"extraEgress": [rule]},
         }
 
     def start_media(self) -> None:
@@ -55,8 +60,13 @@ class Outside:
         self.start(MEDIA, command, files=files, port=PORT)
 
     def start_stranger(self) -> None:
-        """A pod that does nothing: whatever it asks for is asked by a test."""
-        self.start(STRANGER, ("sleep", "infinity"))
+        """A pod that serves nothing of use, and that nobody of the release may ask."""
+        self.start(STRANGER, ("python", "-m", "http.server", str(PORT)), port=PORT)
+
+    def address(self, name: str) -> str:
+        """A pod's own address."""
+        found: str = self.kubectl.one("pod", name)["status"]["podIP"]
+        return found
 
     def start(
         self,
@@ -74,7 +84,11 @@ class Outside:
             "command": list(command),
             "securityContext": {"allowPrivilegeEscalation": False},
         }
-        spec: Object = {"containers": [container], "automountServiceAccountToken": False}
+        spec: Object = {
+            "containers": [container],
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 1,
+        }
         if files:
             content = {file: base64.b64encode(data).decode() for file, data in files.items()}
             self.kubectl.create({"metadata": own, "binaryData": content}, kind="ConfigMap")
