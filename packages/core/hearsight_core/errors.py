@@ -5,6 +5,7 @@
     │   ├── InvalidRequestError      request.invalid
     │   ├── UnsupportedUrlError      request.unsupported_url
     │   ├── ForbiddenAddressError    request.forbidden_address
+    │   ├── UnknownPoolError         request.unknown_pool
     │   ├── JobNotFoundError         job.not_found
     │   ├── JobConflictError         job.conflict
     │   ├── JobStateError            job.state
@@ -38,6 +39,7 @@
     ├── StorageError           our own stores
     │   ├── DatabaseError            storage.database      retryable
     │   ├── RedisUnavailableError    storage.redis         retryable
+    │   ├── ReaderRoleError          storage.reader_role
     │   ├── ObjectStoreError         storage.object_store  retryable
     │   └── DiskFullError            storage.disk_full     retryable
     ├── WorkerLostError        worker.lost                 retryable
@@ -103,6 +105,12 @@ class ForbiddenAddressError(RequestError):
     """The address lies inside a private or reserved network."""
 
     code = "request.forbidden_address"
+
+
+class UnknownPoolError(RequestError):
+    """No ASR workers of this name are there to recognise it."""
+
+    code = "request.unknown_pool"
 
 
 class JobNotFoundError(RequestError):
@@ -295,6 +303,12 @@ class DatabaseError(StorageError):
 
     code = "storage.database"
     retryable = True
+
+
+class ReaderRoleError(StorageError):
+    """The role that reads the load of the queues can't be made."""
+
+    code = "storage.reader_role"
 
 
 class RedisUnavailableError(StorageError):

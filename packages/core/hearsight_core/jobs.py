@@ -98,6 +98,7 @@ class Job:
     duration_ms: int | None
     options: RecognitionOptions
     priority: Priority
+    pool: str
     request_digest: str
     language: str | None
     language_probability: float | None
