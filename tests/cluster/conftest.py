@@ -7,25 +7,29 @@ images get into the cluster, images.py tells.
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 import yaml
 
 from tests.client import Client
 from tests.cluster.images import Images, published, ways_to_the_cluster
-from tests.cluster.kubectl import RESTRICTED, Kubectl, missing
+from tests.cluster.kubectl import RESTRICTED, missing, namespace
 from tests.cluster.outside import Outside
 from tests.cluster.release import Release, Values
 
 ORDER = (
     "test_install",
     "test_transcription",
+    "test_telemetry",
     "test_network_policies",
     "test_eviction",
     "test_kill",
+    "test_autoscaling",
+    "test_backup",
+    "test_uninstall",
+    "test_upgrade",
     "test_network_policies",
 )
 """Tests share an installation, so what disturbs it comes late, and what removes it last."""
@@ -53,29 +57,6 @@ def run_name() -> str:
     return f"hearsight-test-{uuid.uuid4().hex[:6]}"
 
 
-@contextmanager
-def namespace(name: str, **labels: str) -> Iterator[Kubectl]:
-    """A namespace for the length of the block."""
-    kubectl = Kubectl(name)
-    kubectl.create_namespace(**labels)
-    try:
-        yield kubectl
-    finally:
-        kubectl.delete_namespace()
-
-
-@contextmanager
-def client_of(release: Release) -> Iterator[Client]:
-    """A client that reaches a release's API through the ingress."""
-    with httpx.Client(
-        base_url=os.environ["HEARSIGHT_TEST_INGRESS"],
-        headers={"Host": release.host},
-        timeout=60,
-        trust_env=False,
-    ) as http:
-        yield Client(http)
-
-
 @pytest.fixture(scope="session")
 def images(run_name: str) -> Images:
     """The images of this tree."""
@@ -89,15 +70,22 @@ def outside(run_name: str, images: Images) -> Iterator[Outside]:
     with namespace(f"{run_name}-outside") as kubectl:
         beside = Outside(kubectl, images)
         beside.start_media()
+        beside.start_collector()
         beside.start_stranger()
         yield beside
 
 
 @pytest.fixture(scope="session")
-def values(images: Images, outside: Outside) -> list[Values]:
-    """What every release of these tests is installed with."""
+def common_values(images: Images, outside: Outside) -> list[Values]:
+    """What releases of these tests are installed with, the version before this one included."""
     own = yaml.safe_load((Path(__file__).parent / "values.yaml").read_text("utf-8"))
     return [own, images.values(), outside.values()]
+
+
+@pytest.fixture(scope="session")
+def values(common_values: list[Values], outside: Outside) -> list[Values]:
+    """What releases of this version are installed with."""
+    return [*common_values, outside.telemetry_values()]
 
 
 @pytest.fixture(scope="session")
@@ -116,5 +104,5 @@ def release(run_name: str, values: list[Values]) -> Iterator[Release]:
 @pytest.fixture(scope="session")
 def client(release: Release) -> Iterator[Client]:
     """The API through the ingress."""
-    with client_of(release) as reaching:
+    with release.client() as reaching:
         yield reaching

@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -63,6 +65,17 @@ def missing() -> str | None:
     return None
 
 
+@contextmanager
+def namespace(name: str, **labels: str) -> Iterator["Kubectl"]:
+    """A namespace for the length of the block; it goes with all that is in it, in its own time."""
+    kubectl = Kubectl(name)
+    kubectl.create({"metadata": {"name": name, "labels": labels}}, kind="Namespace")
+    try:
+        yield kubectl
+    finally:
+        kubectl("delete", "namespace", name, "--wait=false")
+
+
 @dataclass(frozen=True)
 class Kubectl:
     """Speaks to the API server about one namespace."""
@@ -77,14 +90,6 @@ class Kubectl:
         """
         command = ("kubectl", "--namespace", self.namespace, *arguments)
         return run(*command, stdin=stdin, limit_s=limit_s).decode()
-
-    def create_namespace(self, **labels: str) -> None:
-        """Makes the namespace itself."""
-        self.create({"metadata": {"name": self.namespace, "labels": labels}}, kind="Namespace")
-
-    def delete_namespace(self) -> None:
-        """Removes the namespace with all that is in it, and waits until it is gone."""
-        self("delete", "namespace", self.namespace, "--ignore-not-found")
 
     def create(self, manifest: Object, *, kind: str, version: str = "v1") -> None:
         """Makes one object."""
@@ -169,7 +174,7 @@ class Kubectl:
     def ending(self, pod: str) -> Object:
         """How the first container of a held pod that is being deleted ended; lets the pod go.
 
-        That is `terminated` of its status: exitCode, signal, reason.
+        That is `terminated` of its status (exitCode, reason), and `log`, the last it said.
         """
 
         def ended() -> Object | None:
@@ -178,8 +183,13 @@ class Kubectl:
             return found
 
         terminated = eventually(f"the container of {pod} ends", ended)
-        self("patch", "pod", pod, "--type", "merge", "-p", '{"metadata": {"finalizers": null}}')
+        terminated["log"] = self("logs", pod, "--tail", "20")
+        self.let_go(pod)
         return terminated
+
+    def let_go(self, pod: str) -> None:
+        """Ends `hold`."""
+        self("patch", "pod", pod, "--type", "merge", "-p", '{"metadata": {"finalizers": null}}')
 
     def describe(self) -> str:
         """How the namespace stands, for the message of a failed test."""

@@ -77,6 +77,13 @@ class Load:
             self._assert_whole(job_id, recording)
         assert not self._parts_not_done()
 
+    def failures(self) -> list[dict[str, object]]:
+        """Tasks of which an attempt failed, a lease that ran out included."""
+        return self.release.sql(
+            "SELECT job_id, kind, part_index, failures, error_code FROM tasks"  # noqa: S608
+            f" WHERE job_id IN ({self._ids()}) AND failures > 0"
+        )
+
     def _assert_whole(self, job_id: int, recording: Spoken) -> None:
         transcript = self.client.transcript(job_id)
         assert transcript["partial"] is False

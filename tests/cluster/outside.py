@@ -1,9 +1,11 @@
-"""What lies outside a release, in a namespace of its own: a site with media, strangers.
+"""What lies outside a release, in a namespace of its own.
 
-They run from the API image, which has Python: a cluster under test need not know other images.
+A site with media, a collector of traces, a stranger that nobody knows. They run from the API
+image, which has Python: a cluster under test need not know other images.
 """
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +14,13 @@ from typing import Final
 from tests.cluster.images import Images
 from tests.cluster.kubectl import Kubectl, Object
 from tests.cluster.recordings import recordings
-from tests.servers import trickle
+from tests.servers import collector, trickle
 
 MEDIA: Final = "media"
+COLLECTOR: Final = "collector"
 STRANGER: Final = "stranger"
 PORT: Final = 8080
+OTLP_PORT: Final = 4318
 BYTES_A_SECOND: Final = 80_000
 """A recording takes three seconds: long enough to be in the middle of."""
 FILES: Final = "/files"
@@ -39,13 +43,7 @@ class Outside:
 
     def values(self) -> dict[str, object]:
         """The chart's values that let workers fetch from the site."""
-        site = {
-            "namespaceSelector": {
-                "matchLabels": {"kubernetes.io/metadata.name": self.kubectl.namespace}
-            },
-            "podSelector": {"matchLabels": {"app": MEDIA}},
-        }
-        rule = {"to": [site], "ports": [{"protocol": "TCP", "port": PORT}]}
+        rule = {"to": [self._peer(MEDIA)], "ports": [{"protocol": "TCP", "port": PORT}]}
         return {
             "settings": {"allowHosts": [f"{self.host(MEDIA)}:{PORT}"]},
             "downloadWorker": {"extraEgress": [rule]},
@@ -59,9 +57,45 @@ class Outside:
         command = ("python", f"{FILES}/{program.name}", FILES, str(PORT), str(BYTES_A_SECOND))
         self.start(MEDIA, command, files=files, port=PORT)
 
+    def telemetry_values(self) -> dict[str, object]:
+        """The chart's values that send traces to the collector."""
+        return {
+            "settings": {"otlpEndpoint": f"http://{self.host(COLLECTOR)}:{OTLP_PORT}"},
+            "networkPolicy": {
+                "external": {"otlp": {"to": [self._peer(COLLECTOR)], "ports": [OTLP_PORT]}}
+            },
+        }
+
+    def start_collector(self) -> None:
+        """A collector of traces."""
+        program = Path(str(collector.__file__))
+        command = (
+            "python",
+            f"{FILES}/{program.name}",
+            "--host",
+            "0.0.0.0",
+            "--port",
+            str(OTLP_PORT),
+        )
+        files = {program.name: program.read_bytes()}
+        self.start(COLLECTOR, command, files=files, port=OTLP_PORT)
+
+    def spans(self, trace_id: str) -> list[Object]:
+        """The spans of a trace that the collector has got, in the order they began."""
+        service = f"/api/v1/namespaces/{self.kubectl.namespace}/services/{COLLECTOR}:{OTLP_PORT}"
+        found: list[Object] = json.loads(
+            self.kubectl("get", "--raw", f"{service}/proxy/spans?trace_id={trace_id}")
+        )
+        return found
+
     def start_stranger(self) -> None:
         """A pod that serves nothing of use, and that nobody of the release may ask."""
         self.start(STRANGER, ("python", "-m", "http.server", str(PORT)), port=PORT)
+
+    def _peer(self, name: str) -> Object:
+        """One of the pods here, as network policies name it."""
+        home = {"matchLabels": {"kubernetes.io/metadata.name": self.kubectl.namespace}}
+        return {"namespaceSelector": home, "podSelector": {"matchLabels": {"app": name}}}
 
     def address(self, name: str) -> str:
         """A pod's own address."""

@@ -1,11 +1,17 @@
 """A Helm release of the chart in a namespace of its own, and what it runs."""
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import httpx
+import yaml
+
+from tests.client import Client
 from tests.cluster.images import ROOT
 from tests.cluster.kubectl import Kubectl, Object, run
 from tests.cluster.waiting import eventually
@@ -29,13 +35,28 @@ class Release:
         """The name that the ingress answers to; each namespace has its own."""
         return f"{self.kubectl.namespace}.hearsight.local"
 
-    def install(self, *values: Values, chart: Path = CHART) -> None:
-        """Installs or upgrades to the trial values of the chart with these on top, and waits."""
+    @contextmanager
+    def client(self) -> Iterator[Client]:
+        """A client that reaches the API through the ingress."""
+        with httpx.Client(
+            base_url=os.environ["HEARSIGHT_TEST_INGRESS"],
+            headers={"Host": self.host},
+            timeout=60,
+            trust_env=False,
+        ) as http:
+            yield Client(http)
+
+    def values(self, *layers: Values, chart: Path = CHART) -> str:
+        """The chart's trial values with these on top, as a file for helm."""
+        trial = yaml.safe_load((chart / "values-trial.yaml").read_text("utf-8"))
+        return yaml.safe_dump(_merged(trial, {"ingress": {"hosts": [self.host]}}, *layers))
+
+    def install(self, *layers: Values, chart: Path = CHART) -> None:
+        """Installs or upgrades to `values` of these, and waits until all is ready."""
         self._helm(
-            *("upgrade", "--install", NAME, str(chart)),
-            *("-f", str(chart / "values-trial.yaml"), "-f", "-"),
+            *("upgrade", "--install", NAME, str(chart), "-f", "-"),
             *("--wait", "--timeout", f"{INSTALL_S}s"),
-            stdin=json.dumps(_merged({"ingress": {"hosts": [self.host]}}, *values)).encode(),
+            stdin=self.values(*layers, chart=chart).encode(),
         )
 
     def rollback(self, revision: int) -> None:

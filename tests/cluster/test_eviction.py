@@ -37,7 +37,8 @@ def endings(release: Release, load: Load) -> dict[str, Object]:
 
 @pytest.mark.parametrize("component", REPLICAS)
 def test_a_pod_ends_by_itself_within_its_grace(endings: dict[str, Object], component: str) -> None:
-    assert endings[component]["exitCode"] == 0, endings[component]
+    ending = endings[component]
+    assert ending["exitCode"] == 0, f"{ending['reason']} {ending['exitCode']}\n{ending['log']}"
 
 
 @pytest.mark.usefixtures("endings")

@@ -36,6 +36,10 @@ def test_an_upload_is_recognised_and_its_events_come_through_the_ingress(client:
     )
 
 
+def test_the_charts_own_test_passes(release: Release) -> None:
+    release.test()
+
+
 def test_progress_lies_in_redis_for_a_day(client: Client, release: Release) -> None:
     job_id = upload(client, recordings()[2])
     assert client.outcome(job_id)["status"] == JobStatus.COMPLETED
