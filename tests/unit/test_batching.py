@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from hearsight_asr_worker.batching import BatchDone, Batcher
 from hearsight_asr_worker.faults import DeviceLostError
@@ -255,3 +257,39 @@ def test_every_batch_done_is_told_with_its_size() -> None:
     batcher.close()
     assert [one.size for one in told] == [3]
     assert told[0].duration_s >= 0
+
+
+def test_a_line_about_a_batch_names_the_tasks_in_it(make: Make) -> None:
+    def fail(_: str, __: Sequence[int]) -> Sequence[int]:
+        raise ValueError("the engine's own word")
+
+    batcher = make(fail)
+    one, other = (
+        {"job_id": n, "task_id": f"t{n}", "attempt": 1, "trace_id": f"{n}"} for n in (1, 2)
+    )
+    with capture_logs() as lines:
+        with structlog.contextvars.bound_contextvars(**one):
+            alone = submit(batcher, "key", [1, 2])
+        assert all(future.exception(30) for future in alone)
+    [line] = lines
+    assert line["batch_size"] == 2
+    assert one.items() <= line.items()
+    device = Device()
+    device.hold()
+
+    def hold_then_fail(key: str, items: Sequence[int]) -> Sequence[int]:
+        device.run(key, items)
+        raise ValueError
+
+    batcher = make(hold_then_fail)
+    first = submit(batcher, "another", [0])
+    assert device.busy.acquire(timeout=30)
+    futures: list[Future[int]] = []
+    for said in (one, other):
+        with structlog.contextvars.bound_contextvars(**said):
+            futures += submit(batcher, "key", [1])
+    with capture_logs() as lines:
+        device.release()
+        assert all(future.exception(30) for future in [*first, *futures])
+    assert (lines[-1]["task_ids"], lines[-1]["job_ids"]) == (["t1", "t2"], [1, 2])
+    assert lines[-1]["trace_ids"] == ["1", "2"]
