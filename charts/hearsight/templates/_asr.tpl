@@ -1,6 +1,19 @@
 {{/*
-What belongs to ASR workers alone: flavour of the image, device, model, GPU. Each takes the values
-of one pool.
+Every ASR pool with its values, the default one first: YAML with the list `pools` of
+{pool, name, values}. What a pool of asrPools does not say is as asrWorker has it.
+*/}}
+{{- define "hearsight.asr.pools" -}}
+{{- $name := printf "%s-asr-worker" (include "hearsight.fullname" .) }}
+{{- $pools := list (dict "pool" "default" "name" $name "values" .Values.asrWorker) }}
+{{- range .Values.asrPools }}
+{{- $values := mergeOverwrite (deepCopy $.Values.asrWorker) (omit . "name") }}
+{{- $pools = append $pools (dict "pool" .name "name" (printf "%s-%s" $name .name) "values" $values) }}
+{{- end }}
+{{- dict "pools" $pools | toYaml }}
+{{- end }}
+
+{{/*
+The rest belongs to one pool: flavour of the image, device, model, GPU. Each takes its values.
 */}}
 
 {{- define "hearsight.asr.device" -}}
@@ -19,9 +32,12 @@ What HEARSIGHT_MODEL is: empty for the image's own.
 {{- end }}
 
 {{/*
-Variables of a pool's workers, as a YAML list.
+Variables of a pool's workers, as a YAML list. Takes a dict: pool, values.
 */}}
 {{- define "hearsight.asr.env" -}}
+- name: HEARSIGHT_ASR_POOL
+  value: {{ .pool }}
+{{- with .values }}
 - name: HEARSIGHT_DEVICE
   value: {{ include "hearsight.asr.device" . }}
 - name: HEARSIGHT_SCRATCH_DIR
@@ -39,6 +55,7 @@ Variables of a pool's workers, as a YAML list.
 {{- with $value }}
 - name: {{ $name }}
   value: {{ toString . | quote }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}

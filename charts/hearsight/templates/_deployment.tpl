@@ -40,6 +40,11 @@ spec:
         {{- end }}
       annotations:
         checksum/settings: {{ include "hearsight.settings" .root | sha256sum }}
+        {{- if .root.Values.monitoring.podAnnotations }}
+        prometheus.io/scrape: "true"
+        prometheus.io/path: /metrics
+        prometheus.io/port: {{ .port.number | quote }}
+        {{- end }}
         {{- with .root.Values.commonAnnotations }}
         {{- toYaml . | nindent 8 }}
         {{- end }}

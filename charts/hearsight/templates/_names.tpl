@@ -61,13 +61,16 @@ app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 
 {{/*
 `metadata` of an object, without the key itself. Takes a dict: root, component, name, and where they
-apply pool, annotations (a dict) and keep (true: helm uninstall leaves the object).
+apply pool, labels and annotations (dicts), keep (true: helm uninstall leaves the object).
 */}}
 {{- define "hearsight.metadata" -}}
 name: {{ .name }}
 namespace: {{ .root.Release.Namespace }}
 labels:
   {{- include "hearsight.labels" . | nindent 2 }}
+  {{- with .labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- $annotations := merge (dict) (.annotations | default dict) .root.Values.commonAnnotations }}
 {{- if .keep }}
 {{- $_ := set $annotations "helm.sh/resource-policy" "keep" }}
@@ -79,11 +82,15 @@ annotations:
 {{- end }}
 
 {{/*
-A component's image. Takes a dict: root, image (repository, tag), and suffix for the tag.
+A component's image. Takes a dict: root, image (repository, tag), and a suffix for the tag, which one
+that names a digest does not get.
 */}}
 {{- define "hearsight.image" -}}
 {{- $tag := .image.tag | default .root.Values.image.tag | default .root.Chart.AppVersion }}
-{{- printf "%s/%s:%s%s" .root.Values.image.registry .image.repository $tag (.suffix | default "") }}
+{{- if not (contains "@" $tag) }}
+{{- $tag = printf "%s%s" $tag (.suffix | default "") }}
+{{- end }}
+{{- with .root.Values.image.registry }}{{ . }}/{{ end }}{{ .image.repository }}:{{ $tag }}
 {{- end }}
 
 {{/*

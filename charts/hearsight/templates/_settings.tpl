@@ -12,6 +12,16 @@ HEARSIGHT_LANGUAGE: {{ .Values.settings.language | quote }}
 {{- with .Values.settings.allowHosts }}
 HEARSIGHT_DOWNLOAD_ALLOW_HOSTS: {{ join "," . | quote }}
 {{- end }}
+{{- with .Values.settings.otlpEndpoint }}
+HEARSIGHT_OTLP_ENDPOINT: {{ . | quote }}
+{{- end }}
+{{- if .Values.asrPools }}
+{{- $pools := list "default" }}
+{{- range .Values.asrPools }}
+{{- $pools = append $pools .name }}
+{{- end }}
+HEARSIGHT_ASR_POOLS: {{ join "," $pools }}
+{{- end }}
 {{- $names := dict
   "databasePoolSize" "DATABASE_POOL_SIZE"
   "leaseS" "LEASE_S"

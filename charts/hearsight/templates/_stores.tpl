@@ -84,6 +84,18 @@ Environment variables with the database's address; all that migrations need.
 {{- end }}
 
 {{/*
+The key with what may read the lengths of the queues and nothing else. Takes a list: root, "url" or
+"password".
+*/}}
+{{- define "hearsight.database.readerKey" -}}
+{{- with index . 0 }}
+{{- if .Values.postgresql.bundled.enabled }}reader-{{ index $ 1 }}
+{{- else }}{{ get .Values.database (printf "reader%sKey" (title (index $ 1))) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/*
 Environment variables with the addresses and keys of every store.
 */}}
 {{- define "hearsight.storesEnv" -}}
