@@ -1,6 +1,5 @@
 """One namespace of the cluster under test, through kubectl; KUBECONFIG says which cluster."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -145,31 +144,6 @@ class Kubectl:
         """Keeps the pod's object when the pod is deleted, so that how it ended can be read."""
         patch = json.dumps({"metadata": {"finalizers": [HOLD]}})
         self("patch", "pod", pod, "--type", "merge", "-p", patch)
-
-    def kill(self, pod: str) -> Object:
-        """Has the kernel end a pod's process with SIGKILL, and waits for the one that follows.
-
-        No signal from within reaches a container's first process, so its memory is used up, with
-        that process marked as the one to go. The pod stays. Returns `terminated` of the process
-        that was killed: exitCode, reason.
-        """
-
-        def status() -> Object:
-            found: Object = self.one("pod", pod)["status"]["containerStatuses"][0]
-            return found
-
-        before = status()["restartCount"]
-        use_up = "echo 1000 > /proc/1/oom_score_adj && head -c 64G /dev/zero | tail"
-        with contextlib.suppress(CommandError):  # its end is what is wanted
-            self.exec(pod, "sh", "-c", use_up)
-
-        def restarted() -> Object | None:
-            now = status()
-            ready = now["restartCount"] > before and now["ready"]
-            found: Object | None = now["lastState"].get("terminated") if ready else None
-            return found
-
-        return eventually(f"{pod} is killed and starts again", restarted, describe=self.describe)
 
     def ending(self, pod: str) -> Object:
         """How the first container of a held pod that is being deleted ended; lets the pod go.

@@ -16,7 +16,6 @@ from tests.cluster.outside import Outside
 from tests.cluster.recordings import WORST_WORD_ERROR_RATE, Spoken, recordings
 from tests.cluster.release import Release
 from tests.cluster.waiting import eventually
-from tests.speech import word_error_rate
 
 JOBS = 12
 END_S = 600.0
@@ -93,7 +92,7 @@ class Load:
         doubled = [(a, b) for a, b in pairwise(spans) if b[0] < a[1]]
         assert not doubled, f"job {job_id} has stretches twice: {doubled}"
         heard = str(transcript["text"])
-        wrong = word_error_rate(recording.text, heard)
+        wrong = recording.word_error_rate(heard)
         assert wrong < WORST_WORD_ERROR_RATE, f"job {job_id}: {heard!r} for {recording.text!r}"
 
     def _segments(self) -> int:

@@ -14,11 +14,13 @@ from typing import Final
 from tests.cluster.images import Images
 from tests.cluster.kubectl import Kubectl, Object
 from tests.cluster.recordings import recordings
+from tests.cluster.waiting import eventually
 from tests.servers import collector, trickle
 
 MEDIA: Final = "media"
 COLLECTOR: Final = "collector"
 STRANGER: Final = "stranger"
+KILLER: Final = "killer"
 PORT: Final = 8080
 OTLP_PORT: Final = 4318
 BYTES_A_SECOND: Final = 80_000
@@ -91,6 +93,45 @@ class Outside:
     def start_stranger(self) -> None:
         """A pod that serves nothing of use, and that nobody of the release may ask."""
         self.start(STRANGER, ("python", "-m", "http.server", str(PORT)), port=PORT)
+
+    def kill(self, kubectl: Kubectl, pod: str) -> Object:
+        """Ends the processes of a pod's first container with SIGKILL, and waits for new ones.
+
+        No signal from within reaches a container's first process, so it comes from a pod that sees
+        the processes of the whole node. Returns `terminated` of the container that was killed.
+        """
+
+        def status() -> Object:
+            found: Object = kubectl.one("pod", pod)["status"]["containerStatuses"][0]
+            return found
+
+        before = status()
+        container = before["containerID"].rpartition("/")[2]
+        of_it = f"grep -l {container} /proc/[0-9]*/cgroup | cut -d / -f 3"
+        killer: Object = {
+            "name": KILLER,
+            "image": self.images.name("api"),
+            "command": ["sh", "-c", f"kill -9 $({of_it})"],
+            "securityContext": {"runAsUser": 0},
+        }
+        spec = {
+            "nodeName": kubectl.one("pod", pod)["spec"]["nodeName"],
+            "hostPID": True,
+            "restartPolicy": "Never",
+            "tolerations": [{"operator": "Exists"}],
+            "containers": [killer],
+        }
+        self.kubectl.create({"metadata": {"name": KILLER}, "spec": spec}, kind="Pod")
+
+        def restarted() -> Object | None:
+            now = status()
+            ready = now["restartCount"] > before["restartCount"] and now["ready"]
+            found: Object | None = now["lastState"].get("terminated") if ready else None
+            return found
+
+        terminated = eventually(f"{pod} starts again", restarted, describe=kubectl.describe)
+        self.kubectl("delete", "pod", KILLER)
+        return terminated
 
     def _peer(self, name: str) -> Object:
         """One of the pods here, as network policies name it."""

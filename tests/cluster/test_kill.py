@@ -21,11 +21,11 @@ def load(release: Release, client: Client, outside: Outside) -> Load:
 
 
 def test_kill_9_of_every_kind_of_process_loses_no_job_and_doubles_none(
-    release: Release, load: Load
+    release: Release, load: Load, outside: Outside
 ) -> None:
     for component, replicas in REPLICAS.items():
         pod, *_ = release.ready(component, replicas)
-        killed = release.kubectl.kill(pod)
+        killed = outside.kill(release.kubectl, pod)
         assert killed["exitCode"] == KILLED, killed
     load.assert_all_done_once()
 
