@@ -1,7 +1,8 @@
 """Repairs what crashes leave behind, once for the whole deployment.
 
 Runs in every API process; an advisory lock lets one of them do the work. Each round it takes back
-leases that ran out, sends the hints that are due, and removes what deleted jobs left.
+the tasks of workers that died and leases that ran out, sends the hints that are due, and removes
+what deleted jobs left.
 """
 
 import threading
@@ -16,7 +17,7 @@ from hearsight_core.jobs import progress_of
 from hearsight_core.messages import Language
 from hearsight_core.progress import News
 from hearsight_core.storage import ObjectStorage, job_prefix
-from hearsight_core.store import control, leases, listing
+from hearsight_core.store import control, leases, listing, sessions
 from hearsight_core.store.database import Database
 from hearsight_core.store.leadership import leading
 from hearsight_core.store.outcomes import RetryPolicy
@@ -30,6 +31,42 @@ WORKER_FORGOTTEN_S = 600
 TERM_S = 30.0
 """How long one process leads before it lets go of its transaction and takes the lock anew, so that
 no transaction stays open for hours (open transactions keep VACUUM from its work)."""
+
+
+LOOK_AGAIN_S = 0.9
+"""Time between the two looks that find a worker without its session: one whose connection was cut
+begins a new one at once."""
+
+BACK_AFTER_S = 5.0
+"""How long workers have to begin sessions anew after PostgreSQL was away or another process led."""
+
+
+class Missing:
+    """Which workers are dead: those found without their session twice, with a pause between."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, float] = {}
+        self._from = 0.0
+
+    def unsure(self) -> None:
+        """Forgets what was seen: the sessions of living workers may have been lost with ours."""
+        self._seen = {}
+        self._from = time.monotonic() + BACK_AFTER_S
+
+    def look(self, database: Database) -> frozenset[str]:
+        """Names the workers that are dead.
+
+        Raises:
+            DatabaseError: PostgreSQL is away.
+        """
+        now = time.monotonic()
+        if now < self._from:
+            return frozenset()
+        without = sessions.without_session(database)
+        self._seen = {worker: self._seen.get(worker, now) for worker in without}
+        return frozenset(
+            worker for worker, since in self._seen.items() if now - since >= LOOK_AGAIN_S
+        )
 
 
 class Dispatcher:
@@ -53,6 +90,8 @@ class Dispatcher:
         self._policy = policy
         self._language: Language = language
         self._interval_s = interval_s
+        self._missing = Missing()
+        self._led = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
@@ -74,8 +113,10 @@ class Dispatcher:
             try:
                 self._lead()
             except HearSightError as error:
+                self._led = False
                 log.warning("the dispatcher's round was cut short", error=str(error))
             except Exception:
+                self._led = False
                 # The loop must outlive whatever one round met; it is told, and tried again.
                 log.exception("the dispatcher met something nobody foresaw")
 
@@ -84,7 +125,11 @@ class Dispatcher:
         with leading(self._database) as leadership:
             if leadership is None:
                 JOBS.clear()  # the process that leads tells now; two would count every job twice
+                self._led = False
             else:
+                if not self._led:
+                    self._missing.unsure()
+                self._led = True
                 self._take_stock()
             while leadership is not None:
                 leadership.confirm()
@@ -98,13 +143,19 @@ class Dispatcher:
         Raises:
             DatabaseError: PostgreSQL is away; the next round tries again.
         """
-        for job in leases.take_back(self._database, self._policy, self._language):
-            LEASES_TAKEN_BACK.inc()
-            log.warning("a lease ran out", job_id=job.id, status=job.status)
-            self._news.publish(progress_of(job))
+        self._take_back()
         for queue in Queue:
             self._hints.top_up(queue)
         self.remove_deleted()
+
+    def _take_back(self) -> None:
+        dead = self._missing.look(self._database)
+        for job in leases.take_back(self._database, self._policy, self._language, lost=dead):
+            LEASES_TAKEN_BACK.inc()
+            log.warning("a worker was lost", job_id=job.id, status=job.status)
+            self._news.publish(progress_of(job))
+        for worker in leases.strike_off(self._database, dead):
+            log.warning("a worker died", worker=worker)
 
     def _take_stock(self) -> None:
         leases.forget_workers(self._database, unseen_s=WORKER_FORGOTTEN_S)

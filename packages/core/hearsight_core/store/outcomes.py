@@ -10,7 +10,7 @@ from datetime import timedelta
 from sqlalchemy import Connection, func, select, update
 
 from hearsight_core.contract import TERMINAL, JobStatus
-from hearsight_core.errors import HearSightError, JobNotFoundError, LeaseLost
+from hearsight_core.errors import HearSightError, JobNotFoundError, LeaseLost, WorkerLostError
 from hearsight_core.jobs import Job, Task, TaskState
 from hearsight_core.messages import Language, render
 from hearsight_core.settings import CoreSettings
@@ -154,7 +154,9 @@ def failed_attempt(  # noqa: PLR0917  as `fail`, plus what is open
         return end_job(
             connection, job, JobStatus.FAILED, language, error_code=error.code, error=text
         )
-    delay_s = policy.delay_s(failures)
+    # Nothing needs a rest because a worker died; a second death in a row may be the task's doing.
+    at_once = isinstance(error, WorkerLostError) and failures == 1
+    delay_s = 0.0 if at_once else policy.delay_s(failures)
     _leave_running(
         connection,
         task,

@@ -195,4 +195,5 @@ workers = Table(
     Column("slots", Integer, nullable=False),
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("session_lock", Integer),
 )
