@@ -1,0 +1,96 @@
+"""A round: twenty jobs, one kind of fault at random moments while they run, then the questions."""
+
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import structlog
+
+from hearsight_core.contract import TERMINAL, JobStatus
+from tests.chaos import checks, world
+from tests.chaos.checks import Undisturbed
+from tests.chaos.faults import Fault
+from tests.chaos.jobs import LONG, SHORT, Asking, People, make_media, status_of
+from tests.chaos.watching import Watcher
+from tests.chaos.world import World
+from tests.servers.media import media_server
+
+log = structlog.get_logger(__name__)
+
+WATCHED = 6
+FIRST_ID = 1000
+IDS_A_ROUND = 100
+
+
+@dataclass
+class Chaos:
+    """A running system and what its recordings give when it is left in peace."""
+
+    world: World
+    undisturbed: dict[str, Undisturbed]
+    rounds: int = 0
+    injected: dict[str, int] = field(default_factory=dict)
+
+    def round(self, fault: Fault | None, times: int, seed: int) -> None:
+        """Twenty jobs and `times` injections, less if the jobs are done before.
+
+        Raises:
+            AssertionError: something was lost, doubled or left behind.
+        """
+        self.rounds += 1
+        chance = random.Random(seed)  # noqa: S311  a test's chance, nothing secret
+        people = People(self.world, seed, FIRST_ID + self.rounds * IDS_A_ROUND)
+        watched = [job for job in people.jobs if job.has_text and "retried" not in job.kind]
+        watchers = [Watcher(self.world, job.job_id) for job in chance.sample(watched, WATCHED)]
+        for watcher in watchers:
+            watcher.start()
+        people.start()
+        try:
+            if fault is not None:
+                self._inject(fault, times, chance, [job.job_id for job in people.jobs])
+        finally:
+            self.world.heal()
+            people.join()
+        checks.all_ended(self.world, people.jobs)
+        for watcher in watchers:
+            watcher.join(60)
+        checks.one_result(self.world, people.jobs, self.undisturbed)
+        checks.nothing_missed(self.world, watchers)
+        self.world.await_ready()
+
+    def _inject(self, fault: Fault, times: int, chance: random.Random, job_ids: list[int]) -> None:
+        for _ in range(times):
+            time.sleep(chance.uniform(*fault.pause_s))
+            if all(status_of(self.world, job_id) in TERMINAL for job_id in job_ids):
+                return
+            fault.do(self.world, chance)
+            self.world.heal()
+            self.injected[fault.name] = self.injected.get(fault.name, 0) + 1
+
+
+@contextmanager
+def chaos(asr_module: str = "hearsight_asr_worker") -> Iterator[Chaos]:
+    """A system that has transcribed every recording once, undisturbed.
+
+    Its folder is not pytest's: as root, PostgreSQL runs as another user, which has to get in.
+    """
+    with TemporaryDirectory(prefix="hearsight-chaos-") as folder:
+        home = Path(folder)
+        served = home / "served"
+        served.mkdir()
+        make_media(served)
+        with media_server(served) as media, world.running(home, media, asr_module=asr_module) as up:
+            yield Chaos(up, dict(_left_in_peace(up)))
+
+
+def _left_in_peace(up: World) -> Iterator[tuple[str, Undisturbed]]:
+    names = [*SHORT, *LONG]
+    for number, name in enumerate(names, start=1):
+        Asking(up, number).submit(up.media.url(f"/plain/{name}"))
+    for number, name in enumerate(names, start=1):
+        assert Asking(up, number).outcome() is JobStatus.COMPLETED, up.words()
+        yield name, checks.recognised(up, number)
