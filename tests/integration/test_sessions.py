@@ -12,7 +12,6 @@ from hearsight_core.dispatcher import Dispatcher
 from hearsight_core.errors import DatabaseError
 from hearsight_core.progress import News
 from hearsight_core.settings import CoreSettings, WorkerSettings
-from hearsight_core.storage import ObjectStorage
 from hearsight_core.store import leases, sessions
 from hearsight_core.store.database import Database
 from hearsight_core.store.sessions import WorkerSession
@@ -126,15 +125,12 @@ def test_a_session_that_can_not_be_had_is_told(
 
 
 @pytest.fixture
-def dispatcher(
-    database: Database, news: News, storage: ObjectStorage, broker_url: str, redis_url: str
-) -> Dispatcher:
+def dispatcher(database: Database, news: News, broker_url: str, redis_url: str) -> Dispatcher:
     settings = CoreSettings(broker_url=broker_url, redis_url=redis_url)
     return Dispatcher(
         database=database,
         hints=HintSender(celery_app(settings), database, settings),
         news=news,
-        storage=storage,
         policy=AT_ONCE,
         language=EN,
         interval_s=0.1,

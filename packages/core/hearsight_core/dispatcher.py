@@ -1,8 +1,7 @@
 """Repairs what crashes leave behind, once for the whole deployment.
 
 Runs in every API process; an advisory lock lets one of them do the work. Each round it takes back
-the tasks of workers that died and leases that ran out, sends the hints that are due, and removes
-what deleted jobs left.
+the tasks of workers that died and leases that ran out, and sends the hints that are due.
 """
 
 import threading
@@ -12,12 +11,11 @@ import structlog
 
 from hearsight_core.broker import HintSender
 from hearsight_core.contract import JobStatus, Queue
-from hearsight_core.errors import HearSightError, ObjectStoreError
+from hearsight_core.errors import HearSightError
 from hearsight_core.jobs import progress_of
 from hearsight_core.messages import Language
 from hearsight_core.progress import News
-from hearsight_core.storage import ObjectStorage, job_prefix
-from hearsight_core.store import control, leases, listing, sessions
+from hearsight_core.store import leases, listing, sessions
 from hearsight_core.store.database import Database
 from hearsight_core.store.leadership import leading
 from hearsight_core.store.outcomes import RetryPolicy
@@ -78,7 +76,6 @@ class Dispatcher:
         database: Database,
         hints: HintSender,
         news: News,
-        storage: ObjectStorage,
         policy: RetryPolicy,
         language: Language,
         interval_s: float,
@@ -86,7 +83,6 @@ class Dispatcher:
         self._database = database
         self._hints = hints
         self._news = news
-        self._storage = storage
         self._policy = policy
         self._language: Language = language
         self._interval_s = interval_s
@@ -146,7 +142,6 @@ class Dispatcher:
         self._take_back()
         for queue in Queue:
             self._hints.top_up(queue)
-        self.remove_deleted()
 
     def _take_back(self) -> None:
         dead = self._missing.look(self._database)
@@ -162,16 +157,3 @@ class Dispatcher:
         counts = listing.count_by_status(self._database)
         for status in set(JobStatus) - {JobStatus.IDLE}:
             JOBS.labels(status=status).set(counts.get(status, 0))
-
-    def remove_deleted(self) -> None:
-        """Removes the objects, then the rows, of deleted jobs that nobody works on any more."""
-        for job_id, media_key in control.purgeable(self._database):
-            try:
-                if media_key is not None:
-                    self._storage.delete(media_key)
-                self._storage.delete_prefix(job_prefix(job_id))
-            except ObjectStoreError as error:
-                log.warning("a deleted job's objects stay for now", job_id=job_id, error=str(error))
-                continue
-            control.purge(self._database, job_id)
-            self._news.forget(job_id)

@@ -85,6 +85,14 @@ class ApiSettings(CoreSettings):
     dispatch_interval_s: float = Field(
         1.0, gt=0, description="Seconds between two rounds of the dispatcher."
     )
+    orphan_age_s: float = Field(
+        24 * 3600,
+        gt=0,
+        description="Age from which an object that no job points at is removed, seconds.",
+    )
+    sweep_interval_s: float = Field(
+        3600, gt=0, description="Seconds between two searches for such objects."
+    )
     allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         validation_alias="HEARSIGHT_DOWNLOAD_ALLOW_HOSTS",

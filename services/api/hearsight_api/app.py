@@ -31,7 +31,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services = Services.build(settings)
         app.state.services = services
-        services.dispatcher.start()
+        services.start()
         feeding = asyncio.create_task(services.watchers.run(), name="watchers")
         yield
         # Once is not always enough: a cancel that comes while Redis is being connected can be lost.

@@ -9,6 +9,7 @@ from hearsight_api.watchers import Watchers
 from hearsight_core.addresses import AddressGuard
 from hearsight_core.broker import HintSender, celery_app
 from hearsight_core.dispatcher import Dispatcher
+from hearsight_core.housekeeping import Housekeeper
 from hearsight_core.progress import News
 from hearsight_core.settings import ApiSettings
 from hearsight_core.storage import ObjectStorage
@@ -27,6 +28,7 @@ class Services:
     hints: HintSender
     guard: AddressGuard
     dispatcher: Dispatcher
+    housekeeper: Housekeeper
     watchers: Watchers
 
     @classmethod
@@ -56,16 +58,28 @@ class Services:
                 database=database,
                 hints=hints,
                 news=news,
-                storage=storage,
                 policy=RetryPolicy.of(settings),
                 language=settings.language,
                 interval_s=settings.dispatch_interval_s,
             ),
+            housekeeper=Housekeeper(
+                database=database,
+                news=news,
+                storage=storage,
+                orphan_age_s=settings.orphan_age_s,
+                sweep_every_s=settings.sweep_interval_s,
+            ),
         )
+
+    def start(self) -> None:
+        """Start what runs in threads of its own."""
+        self.dispatcher.start()
+        self.housekeeper.start()
 
     def close(self) -> None:
         """Stop what runs and close what is open."""
         self.dispatcher.close()
+        self.housekeeper.close()
         self.news.close()
         self.database.close()
 

@@ -10,6 +10,9 @@ from hearsight_core.store.database import Database
 DISPATCHER_LOCK = 0x48656172_00000002
 """Key of the dispatcher's advisory lock ("Hear" and a two)."""
 
+HOUSEKEEPER_LOCK = 0x48656172_00000003
+"""Key of the housekeeper's advisory lock ("Hear" and a three)."""
+
 
 SILENT_S = 60
 """A leader that says nothing for so long is stopped or hung, and loses the lock."""
