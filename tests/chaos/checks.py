@@ -12,6 +12,7 @@ from tests.store import rows
 
 SAME_WORDS = 0.01
 SETTLE_S = 180.0
+SWEPT_S = 90.0
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,23 @@ def one_result(world: World, jobs: list[Wanted], undisturbed: dict[str, Undistur
         assert found.places == expected.places, (job, found, expected)
         rate = word_error_rate(expected.text, found.text)
         assert rate <= SAME_WORDS, (job, rate, found.text, expected.text)
+
+
+def no_orphans(world: World) -> None:
+    """Once swept, the object store holds what jobs point at, and nothing else."""
+    until(lambda: not _orphans(world), SWEPT_S, lambda: f"orphans: {_orphans(world)}")
+
+
+def _orphans(world: World) -> set[str]:
+    needed = rows(
+        world.database,
+        "SELECT media_key AS key FROM jobs"
+        " UNION SELECT object_key FROM parts JOIN jobs ON jobs.id = job_id"
+        " WHERE status <> 'completed'",
+    )
+    stored = {found.key for found in world.storage.list("")}
+    half_written = {str(path) for path in (world.home / "media").rglob("*#*")}
+    return (stored - {str(row["key"]) for row in needed}) | half_written
 
 
 def nothing_missed(world: World, watchers: list[Watcher]) -> None:

@@ -84,9 +84,9 @@ def _kills(name: str, where: str) -> None:
 _kills("kill while downloading", "kind = 'download' AND media_key IS NULL")
 _kills(
     "kill between download and hand-off",
-    "kind = 'download' AND media_key IS NOT NULL AND speech_ms = 0",
+    "kind = 'download' AND media_key IS NOT NULL AND jobs.speech_ms = 0",
 )
-_kills("kill while cutting", "kind = 'download' AND speech_ms > 0 AND NOT cut_done")
+_kills("kill while cutting", "kind = 'download' AND jobs.speech_ms > 0 AND NOT cut_done")
 _kills("kill in recognition", "kind = 'transcribe' AND chunks_done = 0")
 _kills("kill between segments", "kind = 'transcribe' AND chunks_done > 0")
 _kills("kill while finishing", "kind = 'transcribe' AND chunks_done = jsonb_array_length(chunks)")

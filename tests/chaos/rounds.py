@@ -61,6 +61,7 @@ class Chaos:
         checks.one_result(self.world, people.jobs, self.undisturbed)
         checks.nothing_missed(self.world, watchers)
         self.world.await_ready()
+        checks.no_orphans(self.world)
 
     def _inject(self, fault: Fault, times: int, chance: random.Random, job_ids: list[int]) -> None:
         for _ in range(times):
