@@ -63,7 +63,9 @@ class CoreSettings(BaseSettings):
     heartbeat_s: float = Field(
         5, gt=0, description="Seconds between heartbeats; a cancel is seen as quickly."
     )
-    max_failures: int = Field(3, ge=1, description="Tries a task has before its job fails.")
+    max_failures: int = Field(
+        3, ge=1, description="Tries without any progress that a task has before its job fails."
+    )
     retry_backoff_s: float = Field(
         5, ge=0, description="Pause before the first retry; doubles with each, with jitter."
     )
