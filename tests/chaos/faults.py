@@ -45,7 +45,7 @@ def fault(
     return enter
 
 
-def _by_owner(world: World, owner: object) -> Process | None:
+def process_of(world: World, owner: object) -> Process | None:
     """The process that calls itself so in the database (`host:pid:random`)."""
     pid = int(str(owner).split(":")[1])
     return next((worker for worker in world.workers if worker.pid == pid), None)
@@ -59,7 +59,7 @@ def _busy(world: World, where: str) -> list[Process]:
         " LEFT JOIN parts ON parts.job_id = tasks.job_id AND parts.part_index = tasks.part_index"
         f" WHERE state = 'running' AND {where}",
     )
-    owners = [_by_owner(world, row["owner"]) for row in found]
+    owners = [process_of(world, row["owner"]) for row in found]
     return [process for process in owners if process is not None]
 
 

@@ -24,6 +24,7 @@ from tests.chaos.processes import Keeper, Process
 from tests.chaos.proxy import Proxy
 from tests.servers.media import MediaServer
 
+ROOT = Path(__file__).parents[2]
 APIS = 2
 WORKERS = 2
 
@@ -119,6 +120,8 @@ def _python(
 ) -> Program:
     url = f"http://{HOST}:{port}/readyz"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HEARSIGHT_")}
+    # For the workers that are part of the tests.
+    kept["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), kept.get("PYTHONPATH"))))
     return Program(
         name=name,
         argv=(sys.executable, "-P", "-m", module),
