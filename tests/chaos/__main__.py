@@ -2,7 +2,8 @@
 
     python -m tests.chaos --list
     python -m tests.chaos --seed 7 --fault "kill in recognition" --times 5
-    python -m tests.chaos --each 25
+    python -m tests.chaos --times 25
+    python -m tests.chaos --mixed --seed 7
 
 A failing run says with which seed and command it is run again. The seed fixes what is done and when
 it is tried; what the machine makes of it is its own.
@@ -28,6 +29,7 @@ def main() -> int:
     parser.add_argument("--fault", action="append", choices=sorted(FAULTS), help="all if unsaid")
     parser.add_argument("--number", type=int, help="only faults of this kind, 1 to 10")
     parser.add_argument("--times", type=int, default=A_ROUND, help="injections of each fault")
+    parser.add_argument("--mixed", action="store_true", help="one round, the faults in turn")
     asked = parser.parse_args()
     chosen = [
         fault
@@ -39,10 +41,10 @@ def main() -> int:
         sys.stdout.writelines(f"{fault.number:>3}  {fault.name}\n" for fault in chosen)
         return 0
     with chaos() as running:
-        for fault in chosen:
-            if not run(running, fault, asked.times, asked.seed):
-                return 1
-    return 0
+        if asked.mixed:
+            running.round(chosen, len(chosen), asked.seed)
+            return 0
+        return 0 if all(run(running, one, asked.times, asked.seed) for one in chosen) else 1
 
 
 def run(running: Chaos, fault: Fault, times: int, seed: int) -> bool:
@@ -50,7 +52,7 @@ def run(running: Chaos, fault: Fault, times: int, seed: int) -> bool:
     while (done := running.injected.get(fault.name, 0)) < times:
         started, chosen = time.monotonic(), seed + done
         try:
-            running.round(fault, min(A_ROUND, times - done), chosen)
+            running.round([fault], min(A_ROUND, times - done), chosen)
         except AssertionError as error:
             sys.stdout.write(
                 f"FAILED: {fault.name}: {error}\n{running.world.words()}\n"

@@ -74,7 +74,7 @@ def measure(kills: int, seed: int) -> Measured:
         heard.touch()
         write_wav(served / RECORDING, joined(RECORDING_S, seed=5).audio)
         settings = {
-            "CELERY_WORKER_CONCURRENCY": "4",
+            "CELERY_WORKER_CONCURRENCY": "3",
             "CHAOS_PACE": str(PACE),
             "CHAOS_HEARD": str(heard),
             # Only so that no job is given up: the same one is hit many times here.

@@ -2,13 +2,12 @@
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-import structlog
 
 from hearsight_core.contract import TERMINAL, JobStatus
 from tests.chaos import checks, world
@@ -18,8 +17,6 @@ from tests.chaos.jobs import LONG, SHORT, Asking, People, make_media, status_of
 from tests.chaos.watching import Watcher
 from tests.chaos.world import World
 from tests.servers.media import media_server
-
-log = structlog.get_logger(__name__)
 
 WATCHED = 6
 FIRST_ID = 1000
@@ -35,8 +32,8 @@ class Chaos:
     rounds: int = 0
     injected: dict[str, int] = field(default_factory=dict)
 
-    def round(self, fault: Fault | None, times: int, seed: int) -> None:
-        """Twenty jobs and `times` injections, less if the jobs are done before.
+    def round(self, faults: Sequence[Fault], times: int, seed: int) -> None:
+        """Twenty jobs and `times` injections of `faults` in turn, less if the jobs are done before.
 
         Raises:
             AssertionError: something was lost, doubled or left behind.
@@ -50,8 +47,7 @@ class Chaos:
             watcher.start()
         people.start()
         try:
-            if fault is not None:
-                self._inject(fault, times, chance, [job.job_id for job in people.jobs])
+            self._inject(islice(cycle(faults), times), chance, [job.job_id for job in people.jobs])
         finally:
             self.world.heal()
             people.join()
@@ -63,8 +59,8 @@ class Chaos:
         self.world.await_ready()
         checks.no_orphans(self.world)
 
-    def _inject(self, fault: Fault, times: int, chance: random.Random, job_ids: list[int]) -> None:
-        for _ in range(times):
+    def _inject(self, faults: Iterable[Fault], chance: random.Random, job_ids: list[int]) -> None:
+        for fault in faults:
             time.sleep(chance.uniform(*fault.pause_s))
             if all(status_of(self.world, job_id) in TERMINAL for job_id in job_ids):
                 return
