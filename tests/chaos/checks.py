@@ -8,7 +8,6 @@ from tests.chaos.processes import until
 from tests.chaos.watching import Watcher
 from tests.chaos.world import World
 from tests.speech import word_error_rate
-from tests.store import rows
 
 SAME_WORDS = 0.01
 SETTLE_S = 180.0
@@ -25,8 +24,7 @@ class Undisturbed:
 
 def recognised(world: World, job_id: int) -> Undisturbed:
     """What is stored of a job."""
-    found = rows(
-        world.database,
+    found = world.rows(
         "SELECT part_index, chunk_index, position, text FROM segments WHERE job_id = :id"
         " ORDER BY part_index, chunk_index, position",
         id=job_id,
@@ -41,8 +39,7 @@ def recognised(world: World, job_id: int) -> Undisturbed:
 
 
 def _open(world: World, jobs: list[Wanted]) -> list[dict[str, object]]:
-    return rows(
-        world.database,
+    return world.rows(
         "SELECT id, status, stage, message FROM jobs"
         " WHERE id = ANY(:ids) AND NOT status = ANY(:ended)",
         ids=[job.job_id for job in jobs],
@@ -59,7 +56,7 @@ def all_ended(world: World, jobs: list[Wanted]) -> None:
     )
     status = {
         int(str(row["id"])): row
-        for row in rows(world.database, "SELECT id, status, error_code, error FROM jobs")
+        for row in world.rows("SELECT id, status, error_code, error FROM jobs")
     }
     for job in jobs:
         found = status[job.job_id]
@@ -73,8 +70,7 @@ def all_ended(world: World, jobs: list[Wanted]) -> None:
 
 def _busy(world: World) -> list[dict[str, object]]:
     """Tasks that wait or run though their jobs have ended; leases of the dead among them."""
-    return rows(
-        world.database,
+    return world.rows(
         "SELECT tasks.* FROM tasks JOIN jobs ON jobs.id = job_id"
         " WHERE state IN ('waiting', 'running') AND status = ANY(:ended)",
         ended=[status.value for status in TERMINAL],
@@ -82,8 +78,7 @@ def _busy(world: World) -> list[dict[str, object]]:
 
 
 def _tasks(world: World, job_id: int | None = None) -> list[dict[str, object]]:
-    return rows(
-        world.database,
+    return world.rows(
         "SELECT job_id, kind, part_index, state, attempt, failures, owner, lease_until, ready_at,"
         " hinted_at, error_code, error, now() FROM tasks WHERE state <> 'done'"
         " AND (job_id = :id OR CAST(:id AS bigint) IS NULL)",
@@ -94,8 +89,7 @@ def _tasks(world: World, job_id: int | None = None) -> list[dict[str, object]]:
 def one_result(world: World, jobs: list[Wanted], undisturbed: dict[str, Undisturbed]) -> None:
     """Each completed job has one whole result, the same as if nothing had happened."""
     for job in jobs:
-        [row] = rows(
-            world.database,
+        [row] = world.rows(
             "SELECT status, cut_done, speech_ms, recognised_ms,"
             " (SELECT count(*) FROM parts WHERE job_id = jobs.id"
             "  AND chunks_done < jsonb_array_length(chunks)) AS open_parts,"
@@ -124,8 +118,7 @@ def no_orphans(world: World) -> None:
 
 
 def _orphans(world: World) -> set[str]:
-    needed = rows(
-        world.database,
+    needed = world.rows(
         "SELECT media_key AS key FROM jobs"
         " UNION SELECT object_key FROM parts JOIN jobs ON jobs.id = job_id"
         " WHERE status <> 'completed'",
@@ -141,8 +134,7 @@ def nothing_missed(world: World, watchers: list[Watcher]) -> None:
         assert watcher.ended, f"job {watcher.job_id}: the watcher never saw the end"
         stored = [
             int(str(row["seq"]))
-            for row in rows(
-                world.database,
+            for row in world.rows(
                 "SELECT seq FROM segments WHERE job_id = :id ORDER BY seq",
                 id=watcher.job_id,
             )

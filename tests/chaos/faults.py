@@ -11,7 +11,6 @@ import httpx
 
 from tests.chaos.processes import Process
 from tests.chaos.world import World
-from tests.store import rows
 
 AIM_S = 4.0
 """How long to wait for a worker in the wanted moment; whichever is busy is taken after that."""
@@ -53,8 +52,7 @@ def process_of(world: World, owner: object) -> Process | None:
 
 def _busy(world: World, where: str) -> list[Process]:
     """The workers with a running task of which `where` holds."""
-    found = rows(
-        world.database,
+    found = world.rows(
         "SELECT DISTINCT owner FROM tasks JOIN jobs ON jobs.id = tasks.job_id"  # noqa: S608  ours
         " LEFT JOIN parts ON parts.job_id = tasks.job_id AND parts.part_index = tasks.part_index"
         f" WHERE state = 'running' AND {where}",
@@ -97,7 +95,7 @@ def _kill_writing(world: World, chance: random.Random) -> None:
     """Waits for a chunk to be stored, and kills whoever is about to store the next."""
 
     def stored() -> object:
-        return rows(world.database, "SELECT sum(chunks_done) AS done FROM parts")
+        return world.rows("SELECT sum(chunks_done) AS done FROM parts")
 
     before, deadline = stored(), time.monotonic() + AIM_S
     while stored() == before and time.monotonic() < deadline:

@@ -20,7 +20,6 @@ from tests.chaos.processes import Process, until
 from tests.chaos.world import World
 from tests.servers.media import media_server
 from tests.speech import joined, write_wav
-from tests.store import rows
 
 RECORDING = "five-minutes.wav"
 RECORDING_S = 300.0
@@ -95,7 +94,7 @@ def measure(kills: int, seed: int) -> Measured:
                 up.words,
             )
             assert {status_of(up, job_id) for job_id in asked_for} == {JobStatus.COMPLETED}
-            [stored] = rows(up.database, "SELECT sum(recognised_ms) AS ms FROM jobs")
+            [stored] = up.rows("SELECT sum(recognised_ms) AS ms FROM jobs")
             measured.audio_ms = int(str(stored["ms"]))
         measured.twice_ms = sum(map(int, heard.read_text("ascii").split())) - measured.audio_ms
     return measured
@@ -136,9 +135,7 @@ def _kill(up: World, chance: random.Random, measured: Measured) -> None:
 
 def _busy(up: World) -> dict[Process, list[_Held]]:
     found: dict[Process, list[_Held]] = {}
-    for row in rows(
-        up.database, "SELECT id, kind, attempt, owner FROM tasks WHERE state = 'running'"
-    ):
+    for row in up.rows("SELECT id, kind, attempt, owner FROM tasks WHERE state = 'running'"):
         process = process_of(up, row["owner"])
         if process is not None:
             task = _Held(str(row["id"]), str(row["kind"]), int(str(row["attempt"])))
@@ -149,8 +146,7 @@ def _busy(up: World) -> dict[Process, list[_Held]]:
 def _resumed(up: World, task: _Held, killed: float) -> float | None:
     """Seconds until the task runs again; None if it was done in the moment of the kill."""
     while time.monotonic() < killed + PATIENCE_S:
-        [row] = rows(
-            up.database,
+        [row] = up.rows(
             "SELECT state, attempt FROM tasks WHERE id = CAST(:id AS uuid)",
             id=task.task_id,
         )

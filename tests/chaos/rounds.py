@@ -19,6 +19,7 @@ from tests.chaos.world import World
 from tests.servers.media import media_server
 
 WATCHED = 6
+WATCHED_S = 60.0
 FIRST_ID = 1000
 IDS_A_ROUND = 100
 
@@ -43,6 +44,25 @@ class Chaos:
         people = People(self.world, seed, FIRST_ID + self.rounds * IDS_A_ROUND)
         watched = [job for job in people.jobs if job.has_text and "retried" not in job.kind]
         watchers = [Watcher(self.world, job.job_id) for job in chance.sample(watched, WATCHED)]
+        try:
+            self._struck(people, watchers, faults, times, chance)
+        finally:
+            for watcher in watchers:
+                watcher.give_up()
+        checks.one_result(self.world, people.jobs, self.undisturbed)
+        checks.nothing_missed(self.world, watchers)
+        self.world.await_ready()
+        checks.no_orphans(self.world)
+
+    def _struck(
+        self,
+        people: People,
+        watchers: Sequence[Watcher],
+        faults: Sequence[Fault],
+        times: int,
+        chance: random.Random,
+    ) -> None:
+        """All that happens in a round, until every job and every watcher has come to its end."""
         for watcher in watchers:
             watcher.start()
         people.start()
@@ -53,11 +73,7 @@ class Chaos:
             people.join()
         checks.all_ended(self.world, people.jobs)
         for watcher in watchers:
-            watcher.join(60)
-        checks.one_result(self.world, people.jobs, self.undisturbed)
-        checks.nothing_missed(self.world, watchers)
-        self.world.await_ready()
-        checks.no_orphans(self.world)
+            watcher.join(WATCHED_S)
 
     def _inject(self, faults: Iterable[Fault], chance: random.Random, job_ids: list[int]) -> None:
         for fault in faults:

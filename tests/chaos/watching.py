@@ -34,10 +34,14 @@ class Watcher:
         self._thread.start()
 
     def join(self, timeout_s: float) -> None:
-        """Waits for the end of the job's events, or gives up."""
+        """Waits for the end of the job's events."""
         self._thread.join(timeout_s)
+
+    def give_up(self) -> None:
+        """Watches no more, wherever the job stands."""
         self._giving_up.set()
-        self._thread.join(SILENCE_S * 2)
+        if self._thread.ident is not None:
+            self._thread.join(SILENCE_S * 2)
 
     def _watch(self) -> None:
         while not self.ended and not self._giving_up.is_set():

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from hearsight.stack.ports import HOST
 from hearsight.stack.postgres import Postgres
 from hearsight.stack.program import Program
 from hearsight.stack.valkey import Valkey
+from hearsight_core.errors import DatabaseError
 from hearsight_core.settings import CoreSettings
 from hearsight_core.storage import ObjectStorage
 from hearsight_core.store import migrate
@@ -23,10 +25,13 @@ from hearsight_core.store.database import Database
 from tests.chaos.processes import Keeper, Process
 from tests.chaos.proxy import Proxy
 from tests.servers.media import MediaServer
+from tests.store import rows
 
 ROOT = Path(__file__).parents[2]
 APIS = 2
 WORKERS = 2
+AWAY_S = 90.0
+AGAIN_S = 0.2
 
 QUICK: Mapping[str, str] = {
     "HEARSIGHT_LEASE_S": "6",
@@ -84,6 +89,17 @@ class World:
     def services(self) -> list[Process]:
         """What HearSight itself is."""
         return [*self.apis, *self.workers]
+
+    def rows(self, query: str, **values: object) -> list[dict[str, object]]:
+        """What the database holds, asked past the proxies; waits while PostgreSQL is away."""
+        deadline = time.monotonic() + AWAY_S
+        while True:
+            try:
+                return rows(self.database, query, **values)
+            except DatabaseError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(AGAIN_S)
 
     def client(self, number: int = 0) -> httpx.Client:
         """A client of one API."""
