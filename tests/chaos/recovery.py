@@ -127,10 +127,14 @@ def _kill(up: World, chance: random.Random, measured: Measured) -> None:
     killed = time.monotonic()
     measured.kills += 1
     for task in held:
-        since = _resumed(up, task, killed)
-        if since is not None:
-            measured.resumed_s[task.kind].append(since)
-            sys.stderr.write(f"{measured.kills}: {task.kind} after {since:.2f} s\n")
+        seen = _resumed(up, task, killed)
+        if seen is not None:
+            taken_back, resumed = seen
+            measured.resumed_s[task.kind].append(resumed)
+            sys.stderr.write(
+                f"{measured.kills}: {task.kind} taken back after {taken_back:.2f} s,"
+                f" resumed after {resumed:.2f} s\n"
+            )
 
 
 def _busy(up: World) -> dict[Process, list[_Held]]:
@@ -143,15 +147,20 @@ def _busy(up: World) -> dict[Process, list[_Held]]:
     return found
 
 
-def _resumed(up: World, task: _Held, killed: float) -> float | None:
-    """Seconds until the task runs again; None if it was done in the moment of the kill."""
-    while time.monotonic() < killed + PATIENCE_S:
+def _resumed(up: World, task: _Held, killed: float) -> tuple[float, float] | None:
+    """Seconds until the task was taken back, and until it ran again.
+
+    None if it was done in the moment of the kill.
+    """
+    taken_back: float | None = None
+    while (since := time.monotonic() - killed) < PATIENCE_S:
         [row] = up.rows(
-            "SELECT state, attempt FROM tasks WHERE id = CAST(:id AS uuid)",
-            id=task.task_id,
+            "SELECT state, attempt FROM tasks WHERE id = CAST(:id AS uuid)", id=task.task_id
         )
+        if taken_back is None and row["state"] == "waiting":
+            taken_back = since
         if int(str(row["attempt"])) > task.attempt:
-            return time.monotonic() - killed
+            return taken_back or since, since
         if row["state"] == "done":
             return None
         time.sleep(LOOK_S)

@@ -36,7 +36,7 @@ LOOK_AGAIN_S = 0.9
 begins a new one at once."""
 
 BACK_AFTER_S = 5.0
-"""How long workers have to begin sessions anew after PostgreSQL was away or another process led."""
+"""How long workers have to begin sessions anew after PostgreSQL was away."""
 
 
 class Missing:
@@ -46,8 +46,12 @@ class Missing:
         self._seen: dict[str, float] = {}
         self._from = 0.0
 
-    def unsure(self) -> None:
-        """Forgets what was seen: the sessions of living workers may have been lost with ours."""
+    def forget(self) -> None:
+        """Begins anew: another process led, and what was seen is old."""
+        self._seen = {}
+
+    def wait(self) -> None:
+        """Begins anew after a while: the sessions of living workers may have been lost with ours."""
         self._seen = {}
         self._from = time.monotonic() + BACK_AFTER_S
 
@@ -87,7 +91,6 @@ class Dispatcher:
         self._language: Language = language
         self._interval_s = interval_s
         self._missing = Missing()
-        self._led = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
@@ -109,10 +112,10 @@ class Dispatcher:
             try:
                 self._lead()
             except HearSightError as error:
-                self._led = False
+                self._missing.wait()
                 log.warning("the dispatcher's round was cut short", error=str(error))
             except Exception:
-                self._led = False
+                self._missing.wait()
                 # The loop must outlive whatever one round met; it is told, and tried again.
                 log.exception("the dispatcher met something nobody foresaw")
 
@@ -121,11 +124,8 @@ class Dispatcher:
         with leading(self._database) as leadership:
             if leadership is None:
                 JOBS.clear()  # the process that leads tells now; two would count every job twice
-                self._led = False
+                self._missing.forget()
             else:
-                if not self._led:
-                    self._missing.unsure()
-                self._led = True
                 self._take_stock()
             while leadership is not None:
                 leadership.confirm()
