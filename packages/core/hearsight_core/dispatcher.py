@@ -51,7 +51,7 @@ class Missing:
         self._seen = {}
 
     def wait(self) -> None:
-        """Begins anew after a while: the sessions of living workers may have been lost with ours."""
+        """Begins anew after a while: the sessions of the living may have been lost with ours."""
         self._seen = {}
         self._from = time.monotonic() + BACK_AFTER_S
 
