@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROJECTS := packages/core packages/cli services/api services/download-worker services/asr-worker
 PROJECT_FILES := $(addsuffix /pyproject.toml,$(PROJECTS))
+# Each process starts servers of its own, so a file's tests stay together.
+ABREAST := --numprocesses auto --maxprocesses 4 --dist loadfile
 PIN := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --no-emit-package hearsight-core --no-emit-package hearsight-workspace
 PIN_IMAGE := $(PIN) --constraint requirements/dev.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-unit test-integration test-e2e test-chaos lint format bench lock lock-images clean
+.PHONY: help up test test-unit test-integration test-e2e test-chaos test-chart test-images test-cluster lint format bench lock lock-images clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -18,19 +20,29 @@ up: $(VENV)/installed ## set everything up, run a spoken sample, stay in the for
 	@$(BIN)/hearsight up
 
 test: $(VENV)/installed lint ## lint, types, import borders, then every test (10 minutes at most on 2 cores)
-	$(BIN)/pytest tests/unit tests/integration tests/e2e tests/chaos
+	$(BIN)/pytest $(ABREAST) tests/unit tests/integration
+	$(BIN)/pytest tests/e2e tests/chaos
 
 test-unit: $(VENV)/installed ## tests that need no server
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest $(ABREAST) tests/unit
 
 test-integration: $(VENV)/installed ## tests against real PostgreSQL, Redis, S3 and HTTP servers
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest $(ABREAST) tests/integration
 
 test-e2e: $(VENV)/installed ## the whole stack on real speech
 	$(BIN)/pytest tests/e2e
 
 test-chaos: $(VENV)/installed ## kills in the middle of work
 	$(BIN)/pytest tests/chaos
+
+test-chart: $(VENV)/installed ## what the chart renders, its alerts and dashboards; needs helm and promtool
+	$(BIN)/pytest $(ABREAST) tests/chart
+
+test-images: $(VENV)/installed ## the images; needs buildah, docker or podman
+	$(BIN)/pytest tests/images
+
+test-cluster: $(VENV)/installed ## the chart on the cluster that KUBECONFIG names (tests/cluster/conftest.py)
+	$(BIN)/pytest tests/cluster
 
 lint: $(VENV)/installed ## ruff, mypy --strict, import borders
 	$(BIN)/ruff check .
@@ -55,6 +67,7 @@ lock-images: $(VENV)/installed ## pin what each image installs, in the versions 
 	$(PIN_IMAGE) services/asr-worker/pyproject.toml -o requirements/asr-worker.lock
 	$(PIN_IMAGE) --extra cuda services/asr-worker/pyproject.toml -o requirements/asr-worker-cuda.lock
 	$(PIN_IMAGE) --group build -o requirements/build.lock
+	$(PIN_IMAGE) --group reload -o requirements/reload.lock
 
 clean: ## remove the virtual environment and the state of the local stack
 	rm -rf $(VENV) .hearsight

@@ -10,12 +10,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from hearsight_asr_worker.engine import Chunk, ChunkResult, ModelInfo
+from hearsight_asr_worker.engine import Chunk, ChunkResult, ModelInfo, to_the_end
 from hearsight_asr_worker.tasks import Transcriber
-from hearsight_core.contract import RecognitionOptions, Segment, TaskKind
+from hearsight_core.contract import RecognitionOptions, Segment, TaskKind, queue_of
 from hearsight_core.settings import AsrSettings
 from hearsight_core.worker_process import configure_logs, serve
 
@@ -42,12 +42,19 @@ class ToldEngine:
         """Takes them all."""
 
     def recognise(
-        self, chunks: Sequence[Chunk], options: RecognitionOptions, language: str
+        self,
+        chunks: Sequence[Chunk],
+        options: RecognitionOptions,
+        language: str,
+        *,
+        go_on: Callable[[], bool] = to_the_end,
     ) -> Iterator[ChunkResult]:
         """Words for each chunk, after as long as they take."""
         del language
         for chunk in chunks:
             with self._device:
+                if not go_on():
+                    return
                 self._hear(chunk, options)
             yield ChunkResult(_words(chunk))
 
@@ -94,7 +101,7 @@ def main() -> int:
         pace=float(os.environ.get("CHAOS_PACE", "0.02")), heard=Path(heard) if heard else None
     )
     return serve(
-        TaskKind.TRANSCRIBE,
+        queue_of(TaskKind.TRANSCRIBE, settings.asr_pool),
         settings,
         slots=settings.worker_concurrency or 2,
         work=Transcriber(engine),

@@ -7,18 +7,30 @@ from urllib.parse import urlsplit
 import pytest
 
 from hearsight_core.broker import HintSender, celery_app
-from hearsight_core.contract import Hint, Queue
+from hearsight_core.contract import Hint
 from hearsight_core.dispatcher import Dispatcher
 from hearsight_core.errors import DatabaseError
+from hearsight_core.lease import Lease
 from hearsight_core.progress import News
 from hearsight_core.settings import CoreSettings, WorkerSettings
 from hearsight_core.store import leases, sessions
 from hearsight_core.store.database import Database
 from hearsight_core.store.sessions import WorkerSession
-from hearsight_core.worker import Lease, Worker
+from hearsight_core.worker import Worker
 from tests.conftest import PostgresServer
 from tests.servers import pooler
-from tests.store import AT_ONCE, EN, accepted, claimed, downloading, expire, rows, states
+from tests.store import (
+    ASR,
+    AT_ONCE,
+    DOWNLOAD,
+    EN,
+    accepted,
+    claimed,
+    downloading,
+    expire,
+    rows,
+    states,
+)
 
 SOON_S = 20
 
@@ -35,7 +47,7 @@ def _signed_on(database: Database, session: WorkerSession, owner: str = "worker"
     leases.heartbeat(
         database,
         owner=owner,
-        queue=Queue.DOWNLOAD,
+        queue=DOWNLOAD,
         slots=1,
         held={},
         lease_s=60,
@@ -84,7 +96,7 @@ def test_the_lock_of_another_database_s_worker_counts_for_nothing(
     leases.heartbeat(
         database,
         owner="worker",
-        queue=Queue.DOWNLOAD,
+        queue=DOWNLOAD,
         slots=1,
         held={},
         lease_s=60,
@@ -134,6 +146,7 @@ def dispatcher(database: Database, news: News, broker_url: str, redis_url: str) 
         policy=AT_ONCE,
         language=EN,
         interval_s=0.1,
+        queues=[DOWNLOAD, ASR],
     )
 
 
@@ -177,7 +190,7 @@ def test_a_dead_worker_keeps_its_name_until_its_last_task_is_taken_back(
     leases.heartbeat(
         database,
         owner="worker",
-        queue=Queue.DOWNLOAD,
+        queue=DOWNLOAD,
         slots=1,
         held={download.task.id: download.task.attempt},
         lease_s=60,
@@ -193,7 +206,7 @@ def test_a_worker_whose_session_is_cut_loses_no_task(
 ) -> None:
     settings = WorkerSettings(broker_url=broker_url, redis_url=redis_url, heartbeat_s=600)
     worker = Worker(
-        queue=Queue.DOWNLOAD,
+        queue=DOWNLOAD,
         slots=1,
         settings=settings,
         database=database,

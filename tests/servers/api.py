@@ -97,9 +97,11 @@ def problem(response: httpx.Response, status: int, code: str) -> dict[str, str]:
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"] == "application/problem+json"
     document = response.json()
-    assert document.keys() - {"errors"} == {
+    assert document.keys() - {"errors", "trace_id"} == {
         *("type", "title", "status", "code", "detail", "request_id")
     }
+    # Probes, and an app that was never started, have no trace.
+    assert len(document.get("trace_id", "0" * 32)) == 32
     assert document["status"] == status
     assert document["code"] == code
     assert document["type"] == f"urn:hearsight:error:{code}"

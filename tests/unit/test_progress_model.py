@@ -25,6 +25,7 @@ JOB = Job(
     duration_ms=60_000,
     options=RecognitionOptions(),
     priority="normal",
+    pool="default",
     request_digest="d",
     language="en",
     language_probability=0.9,

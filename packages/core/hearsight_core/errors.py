@@ -5,6 +5,7 @@
     │   ├── InvalidRequestError      request.invalid
     │   ├── UnsupportedUrlError      request.unsupported_url
     │   ├── ForbiddenAddressError    request.forbidden_address
+    │   ├── UnknownPoolError         request.unknown_pool
     │   ├── JobNotFoundError         job.not_found
     │   ├── JobConflictError         job.conflict
     │   ├── JobStateError            job.state
@@ -38,6 +39,7 @@
     ├── StorageError           our own stores
     │   ├── DatabaseError            storage.database      retryable
     │   ├── RedisUnavailableError    storage.redis         retryable
+    │   ├── ReaderRoleError          storage.reader_role
     │   ├── ObjectStoreError         storage.object_store  retryable
     │   └── DiskFullError            storage.disk_full     retryable
     ├── WorkerLostError        worker.lost                 retryable
@@ -76,6 +78,13 @@ class HearSightError(Exception):
         text = render(self.code, language, **self.values)
         return f"{text} ({self.detail})" if self.detail else text
 
+    @classmethod
+    def codes(cls, *, retryable: bool = False) -> set[str]:
+        """The codes of this error and all below it but interruptions; the retryable ones if so."""
+        own = {cls.code} if cls.retryable or not retryable else set()
+        below = [kind for kind in cls.__subclasses__() if not issubclass(kind, Interruption)]
+        return own.union(*(kind.codes(retryable=retryable) for kind in below))
+
 
 class RequestError(HearSightError):
     """The request can't be taken as it is."""
@@ -103,6 +112,12 @@ class ForbiddenAddressError(RequestError):
     """The address lies inside a private or reserved network."""
 
     code = "request.forbidden_address"
+
+
+class UnknownPoolError(RequestError):
+    """No ASR workers of this name are there to recognise it."""
+
+    code = "request.unknown_pool"
 
 
 class JobNotFoundError(RequestError):
@@ -295,6 +310,12 @@ class DatabaseError(StorageError):
 
     code = "storage.database"
     retryable = True
+
+
+class ReaderRoleError(StorageError):
+    """The role that reads the load of the queues can't be made."""
+
+    code = "storage.reader_role"
 
 
 class RedisUnavailableError(StorageError):

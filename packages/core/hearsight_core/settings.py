@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from hearsight_core.contract import DEFAULT_POOL, Pool
 from hearsight_core.messages import Language
 
 MIB = 1024 * 1024
@@ -70,11 +71,28 @@ class CoreSettings(BaseSettings):
         5, ge=0, description="Pause before the first retry; doubles with each, with jitter."
     )
     retry_backoff_max_s: float = Field(300, ge=0, description="Longest pause before a retry.")
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="Where traces go, by OTLP over HTTP, such as http://collector:4318; unset:"
+        " nowhere.",
+    )
     hint_resend_s: float = Field(
         2, gt=0, description="Seconds after which a hint that led to no claim is sent again."
     )
     hints_per_slot: float = Field(
         2, ge=1, description="Hints in flight for each live worker slot, at most."
+    )
+
+
+class MigrationSettings(CoreSettings):
+    """What the migration of the database needs on top."""
+
+    database_reader_password: SecretStr | None = Field(
+        None,
+        min_length=1,
+        description="Password of the role hearsight_reader, which may read the view queue_load and"
+        " nothing else; unset: no such role is made.",
     )
 
 
@@ -95,15 +113,21 @@ class ApiSettings(CoreSettings):
     sweep_interval_s: float = Field(
         3600, gt=0, description="Seconds between two searches for such objects."
     )
+    asr_pools: Annotated[tuple[Pool, ...], NoDecode] = Field(
+        (DEFAULT_POOL,),
+        min_length=1,
+        description="Pools of ASR workers that a request may name, separated by commas; one that"
+        " names none goes to the first.",
+    )
     allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         validation_alias="HEARSIGHT_DOWNLOAD_ALLOW_HOSTS",
         description="Hosts (name or host:port) that may be fetched though they lie inside.",
     )
 
-    @field_validator("allow_hosts", mode="before")
+    @field_validator("asr_pools", "allow_hosts", mode="before")
     @classmethod
-    def _split_allow_hosts(cls, value: object) -> object:
+    def _split_lists(cls, value: object) -> object:
         return _split(value)
 
 
@@ -166,6 +190,9 @@ class DownloadSettings(WorkerSettings):
 class AsrSettings(WorkerSettings):
     """What an ASR worker needs on top."""
 
+    asr_pool: Pool = Field(
+        DEFAULT_POOL, description="Pool the worker belongs to: whose jobs it recognises."
+    )
     model: str = Field(
         "tiny.en",
         description="Name known to faster-whisper, or path of a converted model. The packaged"

@@ -5,6 +5,7 @@ carry task and attempt, so that two attempts never write the same object.
 """
 
 import errno
+import os
 import re
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -122,7 +123,8 @@ class ObjectStorage:
 
     def __init__(self, store: ObjectStore, folder: Path | None = None) -> None:
         self._store = store
-        self._folder = folder
+        self.folder = folder
+        """Where the objects lie, if that is a folder of this machine."""
 
     @classmethod
     def from_settings(cls, settings: CoreSettings) -> "ObjectStorage":
@@ -152,6 +154,20 @@ class ObjectStorage:
                     url, config=given or None, client_options=options, retry_config=RETRY_CONFIG
                 )
             )
+
+    def ping(self) -> None:
+        """Asks the store for a sign of life.
+
+        Raises:
+            ObjectStoreError: none came, or it does not let us in.
+        """
+        with _failures("head ping"):
+            if self.folder is not None and not os.access(self.folder, os.R_OK | os.W_OK):
+                raise ObjectStoreError(detail=f"{self.folder} can't be written")
+            try:
+                obstore.head(self._store, "ping")
+            except FileNotFoundError:
+                return  # such an answer is all that was asked for
 
     def put_bytes(self, key: str, content: bytes) -> None:
         """Stores `content` under `key`, whole or not at all."""
@@ -235,11 +251,11 @@ class ObjectStorage:
         Other stores keep such parts where no listing shows them; they have rules that remove them
         (S3: AbortIncompleteMultipartUpload).
         """
-        if self._folder is None:
+        if self.folder is None:
             return 0
         removed = 0
         with _failures("remove unfinished objects"):
-            for path in self._folder.rglob("*#*"):
+            for path in self.folder.rglob("*#*"):
                 if not _UNFINISHED.search(path.name):
                     continue
                 with suppress(FileNotFoundError):  # it was finished, or removed, a moment ago

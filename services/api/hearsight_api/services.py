@@ -5,16 +5,20 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from hearsight_api.store_watch import StoreWatch
 from hearsight_api.watchers import Watchers
 from hearsight_core.addresses import AddressGuard
 from hearsight_core.broker import HintSender, celery_app
+from hearsight_core.contract import TaskKind, queue_of
 from hearsight_core.dispatcher import Dispatcher
+from hearsight_core.errors import UnknownPoolError
 from hearsight_core.housekeeping import Housekeeper
 from hearsight_core.progress import News
 from hearsight_core.settings import ApiSettings
 from hearsight_core.storage import ObjectStorage
 from hearsight_core.store.database import Database
 from hearsight_core.store.outcomes import RetryPolicy
+from hearsight_core.telemetry import metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +33,7 @@ class Services:
     guard: AddressGuard
     dispatcher: Dispatcher
     housekeeper: Housekeeper
+    store_watch: StoreWatch
     watchers: Watchers
 
     @classmethod
@@ -54,6 +59,7 @@ class Services:
             hints=hints,
             guard=AddressGuard(settings.allow_hosts),
             watchers=Watchers(settings.redis_url),
+            store_watch=StoreWatch(database=database, news=news, hints=hints, storage=storage),
             dispatcher=Dispatcher(
                 database=database,
                 hints=hints,
@@ -61,6 +67,7 @@ class Services:
                 policy=RetryPolicy.of(settings),
                 language=settings.language,
                 interval_s=settings.dispatch_interval_s,
+                queues=_queues(settings),
             ),
             housekeeper=Housekeeper(
                 database=database,
@@ -72,16 +79,38 @@ class Services:
         )
 
     def start(self) -> None:
-        """Start what runs in threads of its own."""
+        """Start what runs beside the routes."""
+        metrics.begin_api(_queues(self.settings), in_a_folder=self.storage.folder is not None)
         self.dispatcher.start()
         self.housekeeper.start()
+        self.store_watch.start()
+
+    def pool(self, asked: str | None) -> str:
+        """The pool that is to recognise a job: the one asked for, else the first.
+
+        Raises:
+            UnknownPoolError: there is no such pool.
+        """
+        pools = self.settings.asr_pools
+        if asked is None:
+            return pools[0]
+        if asked not in pools:
+            raise UnknownPoolError(field="pool", pool=asked, pools=", ".join(pools))
+        return asked
 
     def close(self) -> None:
         """Stop what runs and close what is open."""
+        self.store_watch.close()
         self.dispatcher.close()
         self.housekeeper.close()
         self.news.close()
         self.database.close()
+
+
+def _queues(settings: ApiSettings) -> list[str]:
+    """The queues that this deployment's tasks go to."""
+    pools = (queue_of(TaskKind.TRANSCRIBE, pool) for pool in settings.asr_pools)
+    return [queue_of(TaskKind.DOWNLOAD), *pools]
 
 
 def _services(request: Request) -> Services:

@@ -75,7 +75,7 @@ class Database:
             with self._engine.begin() as connection:
                 yield connection
         except (OperationalError, InterfaceError, psycopg.OperationalError) as error:
-            raise DatabaseError(detail=_first_line(error)) from error
+            raise DatabaseError(detail=first_line(error)) from error
 
     def connect(self) -> "psycopg.Connection[tuple[object, ...]]":
         """A connection beside the pool, for what lives and dies with it; every statement commits.
@@ -87,7 +87,7 @@ class Database:
             connection = psycopg.connect(self._target, autocommit=True)
             connection.execute(_SESSION)
         except psycopg.OperationalError as error:
-            raise DatabaseError(detail=_first_line(error)) from error
+            raise DatabaseError(detail=first_line(error)) from error
         return connection
 
     def close(self) -> None:
@@ -101,6 +101,7 @@ def _configure(connection: "psycopg.Connection[tuple[object, ...]]") -> None:
     connection.commit()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What PostgreSQL or its driver says is wrong, without the hints that follow."""
     cause = error.orig if isinstance(error, OperationalError | InterfaceError) else error
     return str(cause).strip().partition("\n")[0]

@@ -10,7 +10,7 @@ from datetime import timedelta
 from sqlalchemy import Connection, delete, exists, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
-from hearsight_core.contract import TERMINAL, Hint, JobStatus, Queue
+from hearsight_core.contract import TERMINAL, Hint, JobStatus
 from hearsight_core.errors import JobNotFoundError, WorkerLostError
 from hearsight_core.jobs import Job, Part, Task, TaskState
 from hearsight_core.messages import Language
@@ -23,11 +23,15 @@ from hearsight_core.store.tables import jobs, parts, tasks, workers
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A task that belongs to one worker until its lease runs out."""
+    """A task that belongs to one worker until its lease runs out.
+
+    `waited_s` is how long it could have been claimed before it was.
+    """
 
     task: Task
     job: Job
     part: Part | None
+    waited_s: float
 
 
 def claim(database: Database, hint: Hint, *, owner: str, lease_s: float) -> Claim | None:
@@ -59,7 +63,9 @@ def claim(database: Database, hint: Hint, *, owner: str, lease_s: float) -> Clai
                 lease_until=func.now() + timedelta(seconds=lease_s),
                 hinted_at=None,
             )
-            .returning(tasks)
+            .returning(
+                tasks, func.extract("epoch", func.now() - tasks.c.ready_at).label("waited_s")
+            )
         ).first()
         if row is None:
             return None
@@ -71,7 +77,8 @@ def claim(database: Database, hint: Hint, *, owner: str, lease_s: float) -> Clai
             started_at=func.coalesce(jobs.c.started_at, func.now()),
             attempt=func.greatest(jobs.c.attempt, task.failures + 1),
         )
-        return Claim(task=task, job=job, part=_part(connection, task))
+        waited_s = float(row.waited_s)
+        return Claim(task=task, job=job, part=_part(connection, task), waited_s=waited_s)
 
 
 def _part(connection: Connection, task: Task) -> Part | None:
@@ -98,7 +105,7 @@ def heartbeat(
     database: Database,
     *,
     owner: str,
-    queue: Queue,
+    queue: str,
     slots: int,
     held: dict[str, int],
     lease_s: float,
@@ -141,7 +148,7 @@ def heartbeat(
         )
 
 
-def live_slots(database: Database, queue: Queue, *, within_s: float) -> int:
+def live_slots(database: Database, queue: str, *, within_s: float) -> int:
     """Counts the task slots of the workers of `queue` seen within the last `within_s` seconds."""
     with database.begin() as connection:
         slots = connection.execute(
@@ -182,6 +189,15 @@ def forget_workers(database: Database, *, unseen_s: float) -> int:
         ).rowcount
 
 
+@dataclass(frozen=True, kw_only=True)
+class TakenBack:
+    """An attempt whose lease ran out, and its job as the failed attempt left it."""
+
+    task: Task
+    queue: str
+    job: Job
+
+
 def take_back(
     database: Database,
     policy: RetryPolicy,
@@ -189,8 +205,8 @@ def take_back(
     *,
     lost: Collection[str] = (),
     limit: int = 100,
-) -> list[Job]:
-    """Takes back tasks whose lease ran out, as a failed attempt; returns the changed jobs.
+) -> list[TakenBack]:
+    """Takes back tasks whose lease ran out, as a failed attempt with the code `worker.lost`.
 
     Those of the workers in `lost` are taken back before that. A task that somebody else is changing
     at this moment is left for the next round.
@@ -203,7 +219,7 @@ def take_back(
             .order_by(tasks.c.lease_until)
             .limit(limit)
         ).all()
-    changed: list[Job] = []
+    changed: list[TakenBack] = []
     for lease in expired:
         with database.begin() as connection:
             row = connection.execute(
@@ -222,14 +238,9 @@ def take_back(
                 .with_for_update(skip_locked=True)
             ).first()
             if still is not None:
-                changed.append(
-                    failed_attempt(
-                        connection,
-                        job_of(row),
-                        task_of(still),
-                        WorkerLostError(),
-                        policy,
-                        language,
-                    )
+                task = task_of(still)
+                job = failed_attempt(
+                    connection, job_of(row), task, WorkerLostError(), policy, language
                 )
+                changed.append(TakenBack(task=task, queue=still.queue, job=job))
     return changed

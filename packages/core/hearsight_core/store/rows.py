@@ -34,6 +34,7 @@ def job_of(row: Row[tuple[object, ...]]) -> Job:
         duration_ms=columns["duration_ms"],
         options=RecognitionOptions.model_validate(columns["options"]),
         priority=columns["priority"],
+        pool=columns["pool"],
         request_digest=columns["request_digest"],
         language=columns["language"],
         language_probability=columns["language_probability"],
@@ -51,6 +52,7 @@ def job_of(row: Row[tuple[object, ...]]) -> Job:
         created_at=columns["created_at"],
         started_at=columns["started_at"],
         finished_at=columns["finished_at"],
+        trace_id=columns["trace_id"],
     )
 
 
@@ -65,6 +67,7 @@ def task_of(row: Row[tuple[object, ...]]) -> Task:
         attempt=columns["attempt"],
         failures=columns["failures"],
         part_index=columns["part_index"],
+        trace_parent=columns["trace_parent"],
     )
 
 

@@ -9,12 +9,13 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from hearsight_core.contract import (
+    DEFAULT_POOL,
     STAGE_PERCENT,
-    TASK_QUEUE,
     JobStatus,
     RecognitionOptions,
     Stage,
     TaskKind,
+    queue_of,
 )
 from hearsight_core.errors import JobConflictError
 from hearsight_core.jobs import RANK_OFFSET, Job, Priority, TaskState, overall_percent
@@ -22,6 +23,7 @@ from hearsight_core.messages import Language, render
 from hearsight_core.store.database import Database
 from hearsight_core.store.rows import job_of
 from hearsight_core.store.tables import job_id_sequence, jobs, tasks
+from hearsight_core.telemetry.traces import trace_id_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +39,13 @@ class Upload:
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """What someone asks for: a URL or an upload, and how to recognise it."""
+    """What someone asks for: a URL or an upload, how to recognise it, and by which pool."""
 
     url: str | None
     upload: Upload | None
     options: RecognitionOptions
     priority: Priority
+    pool: str = DEFAULT_POOL
 
     @property
     def digest(self) -> str:
@@ -53,6 +56,9 @@ class Submission:
             "options": self.options.model_dump(),
             "priority": self.priority,
         }
+        if self.pool != DEFAULT_POOL:
+            # Left out else: a request taken before there were pools is still the same request.
+            request["pool"] = self.pool
         return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
@@ -72,15 +78,22 @@ def reserve_job_id(database: Database) -> int:
 
 
 def accept(
-    database: Database, submission: Submission, language: Language, *, job_id: int | None = None
+    database: Database,
+    submission: Submission,
+    language: Language,
+    *,
+    job_id: int | None = None,
+    trace_parent: str | None = None,
 ) -> Accepted:
     """Stores a job and its download task; with a job id that exists, answers with that job.
+
+    `trace_parent` is the span that asks for it: all that is done for the job belongs to its trace.
 
     Raises:
         JobConflictError: the id belongs to another request, or to a job being deleted.
     """
     with database.begin() as connection:
-        job = _inserted(connection, submission, language, job_id)
+        job = _inserted(connection, submission, language, job_id, trace_id_of(trace_parent))
         if job is None:
             assert job_id is not None, "only a chosen id can be taken"  # noqa: S101
             return _existing(connection, submission, job_id)
@@ -90,16 +103,21 @@ def accept(
                 id=task_id,
                 job_id=job.id,
                 kind=TaskKind.DOWNLOAD,
-                queue=TASK_QUEUE[TaskKind.DOWNLOAD],
+                queue=queue_of(TaskKind.DOWNLOAD),
                 state=TaskState.WAITING,
                 rank_at=func.now() + RANK_OFFSET[submission.priority],
+                trace_parent=trace_parent,
             )
         )
         return Accepted(job=job, task_id=task_id, created=True)
 
 
 def _inserted(
-    connection: Connection, submission: Submission, language: Language, job_id: int | None
+    connection: Connection,
+    submission: Submission,
+    language: Language,
+    job_id: int | None,
+    trace_id: str | None,
 ) -> Job | None:
     """The new job; None if the chosen id is taken. A drawn id that is taken is drawn again."""
     stage = Stage.UPLOAD if submission.upload else Stage.DOWNLOAD_START
@@ -113,7 +131,9 @@ def _inserted(
         "source_url": submission.url,
         "options": submission.options.model_dump(),
         "priority": submission.priority,
+        "pool": submission.pool,
         "request_digest": submission.digest,
+        "trace_id": trace_id,
     }
     if upload := submission.upload:
         values |= {

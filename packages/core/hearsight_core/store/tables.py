@@ -26,7 +26,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from hearsight_core.contract import JobStatus, Queue, Stage, TaskKind
+from hearsight_core.contract import (
+    DEFAULT_POOL,
+    POOL_PATTERN,
+    QUEUE_PATTERN,
+    JobStatus,
+    Stage,
+    TaskKind,
+)
 from hearsight_core.jobs import TaskState
 
 
@@ -66,6 +73,8 @@ def _one_of(*values: str, name: str) -> Enum:
     return Enum(*map(str, values), name=name, native_enum=False, create_constraint=True, length=24)
 
 
+_QUEUE_NAME = f"queue ~ '^({QUEUE_PATTERN})$'"
+
 jobs = Table(
     "jobs",
     metadata,
@@ -102,7 +111,10 @@ jobs = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
+    Column("pool", Text, nullable=False, server_default=text(f"'{DEFAULT_POOL}'")),
+    Column("trace_id", Text),
     CheckConstraint("id > 0", name="id_positive"),
+    CheckConstraint(f"pool ~ '^({POOL_PATTERN})$'", name="pool"),
     CheckConstraint(
         "(status IN ('completed', 'failed', 'cancelled')) = (finished_at IS NOT NULL)",
         name="finished_when_terminal",
@@ -112,6 +124,11 @@ jobs = Table(
     Index("ix_jobs_by_status", "status", text("created_at DESC"), text("id DESC")),
     Index("ix_jobs_media_key", "media_key"),
     Index("ix_jobs_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
+    Index(
+        "ix_jobs_stopping",
+        "id",
+        postgresql_where=text("cancel_requested_at IS NOT NULL AND finished_at IS NULL"),
+    ),
 )
 
 tasks = Table(
@@ -120,7 +137,7 @@ tasks = Table(
     Column("id", Uuid(as_uuid=False), primary_key=True),
     Column("job_id", ForeignKey(jobs.c.id, ondelete="CASCADE"), nullable=False),
     Column("kind", _one_of(*TaskKind, name="kind"), nullable=False),
-    Column("queue", _one_of(*Queue, name="queue"), nullable=False),
+    Column("queue", Text, nullable=False),
     Column("state", _one_of(*TaskState, name="state"), nullable=False),
     Column("attempt", Integer, nullable=False, server_default=text("0")),
     Column("failures", Integer, nullable=False, server_default=text("0")),
@@ -134,6 +151,7 @@ tasks = Table(
     Column("error", AnyText),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("finished_at", DateTime(timezone=True)),
+    Column("trace_parent", Text),
     UniqueConstraint("job_id", "kind", "part_index", postgresql_nulls_not_distinct=True),
     CheckConstraint(
         "(state = 'running') = (owner IS NOT NULL AND lease_until IS NOT NULL)",
@@ -142,6 +160,7 @@ tasks = Table(
     CheckConstraint(
         "(kind = 'transcribe') = (part_index IS NOT NULL)", name="part_when_transcribe"
     ),
+    CheckConstraint(_QUEUE_NAME, name="queue"),
     Index("ix_tasks_waiting", "queue", "rank_at", "id", postgresql_where=text("state = 'waiting'")),
     Index(
         "ix_tasks_hinted",
@@ -192,9 +211,10 @@ workers = Table(
     "workers",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("queue", _one_of(*Queue, name="queue"), nullable=False),
+    Column("queue", Text, nullable=False),
     Column("slots", Integer, nullable=False),
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("session_lock", Integer),
+    CheckConstraint(_QUEUE_NAME, name="queue"),
 )

@@ -10,11 +10,11 @@ from sqlalchemy import Connection, insert, select, update
 
 from hearsight_core.contract import (
     STAGE_PERCENT,
-    TASK_QUEUE,
     TERMINAL,
     Segment,
     Stage,
     TaskKind,
+    queue_of,
 )
 from hearsight_core.errors import Cancelled
 from hearsight_core.jobs import (
@@ -112,8 +112,13 @@ def last_part(database: Database, job_id: int) -> Part | None:
         return part_of(row) if row is not None else None
 
 
-def add_part(database: Database, task: Task, part: Part, *, task_id: str) -> Job:
-    """Adds a part, whose object is stored already, and the task that transcribes it."""
+def add_part(
+    database: Database, task: Task, part: Part, *, task_id: str, trace_parent: str | None = None
+) -> Job:
+    """Adds a part, whose object is stored already, and the task that transcribes it.
+
+    `trace_parent` is the span below which the part is recognised.
+    """
     with database.begin() as connection:
         job = _working_on(connection, task)
         _moved_on(connection, task)
@@ -133,12 +138,13 @@ def add_part(database: Database, task: Task, part: Part, *, task_id: str) -> Job
                 id=task_id,
                 job_id=job.id,
                 kind=TaskKind.TRANSCRIBE,
-                queue=TASK_QUEUE[TaskKind.TRANSCRIBE],
+                queue=queue_of(TaskKind.TRANSCRIBE, job.pool),
                 state=TaskState.WAITING,
                 part_index=part.index,
                 # The place of the job, not of the part: an old job's last part goes before a
                 # young job's first.
                 rank_at=job.created_at + RANK_OFFSET[job.priority],
+                trace_parent=trace_parent,
             )
         )
         return change_job(connection, job, speech_ms=jobs.c.speech_ms + part.speech_ms)

@@ -13,11 +13,12 @@ from pydantic import TypeAdapter
 from hearsight_api.problems import responses
 from hearsight_api.schemas import Accepted, JobPage, JobView, ProcessRequest
 from hearsight_api.services import Injected, Services
-from hearsight_core.contract import JobId, JobStatus, Queue
+from hearsight_core.contract import JobId, JobStatus, TaskKind, queue_of
 from hearsight_core.errors import DatabaseError, InvalidRequestError, JobNotFoundError
 from hearsight_core.jobs import Job, progress_of
 from hearsight_core.store import control, listing, submission
 from hearsight_core.store.submission import Submission
+from hearsight_core.telemetry import told, traces
 from hearsight_core.telemetry.metrics import JOBS_ACCEPTED
 
 log = structlog.get_logger(__name__)
@@ -37,20 +38,24 @@ ACCEPTED_RESPONSES: dict[int | str, dict[str, Any]] = {  # Any: FastAPI's type
 def accept(services: Services, wanted: Submission, job_id: int | None) -> submission.Accepted:
     """Stores the job, tells the watchers and sends the hint; a lost hint is sent again later."""
     accepted = submission.accept(
-        services.database, wanted, services.settings.language, job_id=job_id
+        services.database,
+        wanted,
+        services.settings.language,
+        job_id=job_id,
+        trace_parent=traces.here(),
     )
     if accepted.created:
         JOBS_ACCEPTED.labels(source="upload" if wanted.upload else "url").inc()
         services.news.publish(progress_of(accepted.job))
-        send_hints(services)
+        send_hints(services, accepted.job)
     return accepted
 
 
-def send_hints(services: Services) -> None:
-    """Sends the hints that are due now; the dispatcher does the same a moment later."""
-    for queue in Queue:
+def send_hints(services: Services, job: Job) -> None:
+    """Sends the hints due on the job's queues; the dispatcher does the same a moment later."""
+    for kind in TaskKind:
         try:
-            services.hints.top_up(queue)
+            services.hints.top_up(queue_of(kind, job.pool))
         except DatabaseError as error:
             # The job is stored; only the hint is late.
             log.warning("hints are left to the dispatcher", error=str(error))
@@ -79,6 +84,7 @@ def process(request: ProcessRequest, response: Response, services: Injected) -> 
         upload=None,
         options=request.recognition(),
         priority=request.priority,
+        pool=services.pool(request.pool),
     )
     return answer(accept(services, wanted, request.job_id), response)
 
@@ -140,6 +146,7 @@ def show(job_id: PathJobId, services: Injected) -> JobView:
 def cancel(job_id: PathJobId, services: Injected) -> JobView:
     """Stops a job; a worker that is busy with it lets go within seconds. Twice is as once."""
     job = control.cancel(services.database, job_id, services.settings.language)
+    told.tell_end(job)
     services.news.publish(progress_of(job))
     return JobView.of(job)
 
@@ -153,7 +160,7 @@ def retry(job_id: PathJobId, services: Injected) -> JobView:
     """Puts a job back into the queue; what is fetched and recognised already is kept."""
     job = control.retry(services.database, job_id, services.settings.language)
     services.news.publish(progress_of(job))
-    send_hints(services)
+    send_hints(services, job)
     return JobView.of(job)
 
 
@@ -166,6 +173,7 @@ def retry(job_id: PathJobId, services: Injected) -> JobView:
 def delete(job_id: PathJobId, services: Injected) -> None:
     """Gone at once for everybody; a job in work is cancelled first, its objects follow."""
     job = control.mark_deleted(services.database, job_id, services.settings.language)
+    told.tell_end(job)
     # Sends everybody who watches to the database, where the job is gone.
     services.news.publish(progress_of(job), segments_after=job.version)
     services.news.forget(job_id)

@@ -98,7 +98,9 @@ class _Form:
                 raise InvalidRequestError(field="file", detail="file: send one file a request")
             self.filename = safe_filename(part.filename)
             # What came before the file is judged before the file is taken.
-            self._job_id = self.options().job_id
+            options = self.options()
+            self._services.pool(options.pool)
+            self._job_id = options.job_id
 
     async def _file_bytes(self, block: bytes) -> None:
         self.size_bytes += len(block)
@@ -269,6 +271,7 @@ async def upload(
         form = _Form(services, writer, total_bytes)
         await _receive(request, form)
         options = form.options()
+        pool = services.pool(options.pool)
     wanted = Submission(
         url=None,
         upload=Upload(
@@ -280,6 +283,7 @@ async def upload(
         ),
         options=options.recognition(),
         priority=options.priority,
+        pool=pool,
     )
     try:
         accepted = await run_in_threadpool(accept, services, wanted, options.job_id)
