@@ -30,6 +30,7 @@ ORDER = (
     "test_backup",
     "test_uninstall",
     "test_upgrade",
+    "test_skaffold",
     "test_network_policies",
 )
 """Tests share an installation, so what disturbs it comes late, and what removes it last."""
