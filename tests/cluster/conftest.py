@@ -30,7 +30,7 @@ ORDER = (
     "test_backup",
     "test_uninstall",
     "test_upgrade",
-    "test_network_policies",
+    "test_skaffold",
 )
 """Tests share an installation, so what disturbs it comes late, and what removes it last."""
 LIMIT_S = 1800
