@@ -19,7 +19,7 @@ from hearsight_core.store import leases, outcomes, submission, work
 from hearsight_core.store.database import Database
 from hearsight_core.store.leases import Claim
 from hearsight_core.store.outcomes import RetryPolicy
-from hearsight_core.store.submission import Accepted, Submission
+from hearsight_core.store.submission import Accepted, Submission, Upload
 
 EN: Language = "en"
 AT_ONCE = RetryPolicy(max_failures=3, backoff_s=0, backoff_max_s=0)
@@ -59,6 +59,12 @@ def request(
     return Submission(
         url=url, upload=None, options=RecognitionOptions(), priority=priority, pool=pool
     )
+
+
+def upload(key: str) -> Submission:
+    """A request to transcribe a file that lies in the object store."""
+    sent = Upload(key=key, filename="talk.mp3", size_bytes=1, media_type="audio/mpeg", sha256=key)
+    return Submission(url=None, upload=sent, options=RecognitionOptions(), priority="normal")
 
 
 def accepted(

@@ -4,9 +4,11 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from tests.cluster.waiting import eventually
@@ -117,6 +119,29 @@ class Kubectl:
         options = () if stdin is None else ("--stdin",)
         arguments = ("exec", pod, *options, "--", *command)
         return self(*arguments, stdin=stdin or b"", limit_s=limit_s)
+
+    @contextmanager
+    def listening(self, *pods: str) -> Iterator[Callable[[], list[str]]]:
+        """What pods' first containers print during the block, line by line, when called.
+
+        Straight from the container runtime: it needs no log file, which a node may clear away.
+        """
+        with ExitStack() as stack:
+            heard = [stack.enter_context(tempfile.NamedTemporaryFile()) for _ in pods]
+            for pod, file in zip(pods, heard, strict=True):
+                command = ("kubectl", "--namespace", self.namespace, "attach", pod)
+                process = subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL)
+                stack.callback(process.wait)
+                stack.callback(process.terminate)
+
+            def lines() -> list[str]:
+                found: list[str] = []
+                for file in heard:
+                    # Opened anew: a seek would move the place where kubectl writes.
+                    found += Path(file.name).read_text(errors="replace").splitlines()
+                return found
+
+            yield lines
 
     def reaches(self, pod: str, host: str, port: int) -> bool:
         """Whether a TCP connection from inside a pod to `host` is made."""

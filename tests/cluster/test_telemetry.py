@@ -88,16 +88,20 @@ def test_one_trace_leads_from_the_request_through_all_three_services(
     assert roots == ["POST /api/tasks/process"]
 
 
+@pytest.mark.parametrize("worker", ["download-worker", "asr-worker"])
 def test_log_lines_of_a_job_carry_its_number_and_its_trace(
-    release: Release, client: Client
+    release: Release, client: Client, outside: Outside, worker: str
 ) -> None:
-    job = client.http.get("/api/jobs", params={"limit": 1}).json()["jobs"][0]
-    for worker in ("download-worker", "asr-worker"):
-        lines = [
-            json.loads(line)
-            for pod in release.pods(worker)
-            for line in release.kubectl("logs", pod["metadata"]["name"]).splitlines()
-            if line.startswith("{")
-        ]
-        traces = {line.get("trace_id") for line in lines if line.get("job_id") == job["job_id"]}
-        assert traces == {job["trace_id"]}, worker
+    with release.kubectl.listening(*release.ready(worker, 2)) as printed:
+
+        def told() -> tuple[str, set[str]] | None:
+            """The trace of a job, and those its lines name; none before the listening began."""
+            job_id = client.submit(outside.media_url(recordings()[0].name), language="en")
+            assert client.outcome(job_id)["status"] == "completed"
+            lines = [json.loads(line) for line in printed() if line.startswith("{")]
+            traces = {line["trace_id"] for line in lines if line.get("job_id") == job_id}
+            trace_id = client.http.get(f"/api/jobs/{job_id}").json()["trace_id"]
+            return (trace_id, traces) if traces else None
+
+        trace_id, traces = eventually(f"a {worker} tells of a job", told)
+    assert traces == {trace_id}

@@ -21,6 +21,7 @@ from hearsight_core.errors import (
     NoAudioError,
     TooLongError,
     UnsupportedError,
+    WorkerLostError,
 )
 from hearsight_download_worker.audio import Audio, open_audio
 from tests.servers.media import media_folder
@@ -276,7 +277,7 @@ def test_the_child_sees_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch) -> 
         assert set(child.environ()) <= {"PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE"}
 
 
-@pytest.mark.parametrize("ending", [signal.SIGSEGV, signal.SIGKILL, signal.SIGXCPU])
+@pytest.mark.parametrize("ending", [signal.SIGSEGV, signal.SIGABRT, signal.SIGXCPU])
 def test_a_file_that_ends_its_decoder_is_said_to_be_damaged(
     ending: signal.Signals, tmp_path: Path
 ) -> None:
@@ -287,6 +288,17 @@ def test_a_file_that_ends_its_decoder_is_said_to_be_damaged(
         [child] = children()
         child.send_signal(ending)
         with pytest.raises(CorruptError, match=ending.name):
+            list(blocks)
+
+
+def test_a_decoder_that_is_killed_from_outside_is_no_fault_of_the_file(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "long.wav", joined(300).audio)
+    with open_audio(path, memory_mib=512, max_duration_s=3600) as audio:
+        blocks = audio.blocks(1)
+        next(blocks)
+        [child] = children()
+        child.kill()
+        with pytest.raises(WorkerLostError, match="decoder was killed"):
             list(blocks)
 
 

@@ -16,11 +16,9 @@ from hearsight_core.dispatcher import Dispatcher
 from hearsight_core.errors import CorruptError
 from hearsight_core.progress import News
 from hearsight_core.settings import CoreSettings
-from hearsight_core.storage import ObjectStorage
-from hearsight_core.store import control, leases, outcomes, work
+from hearsight_core.store import control, leases, outcomes
 from hearsight_core.store.database import Database
 from hearsight_core.store.leadership import leading
-from hearsight_core.store.work import Media
 from hearsight_core.telemetry.metrics import (
     DISPATCHER_LEADS,
     JOBS,
@@ -42,8 +40,6 @@ from tests.store import (
     cut,
     downloading,
     expire,
-    rows,
-    states,
 )
 
 Sender = Callable[..., HintSender]
@@ -63,19 +59,16 @@ def sender(database: Database, broker_url: str, redis_url: str) -> Sender:
 
 
 @pytest.fixture
-def dispatcher(
-    database: Database, news: News, storage: ObjectStorage, sender: Sender
-) -> Iterator[Leader]:
+def dispatcher(database: Database, news: News, sender: Sender) -> Iterator[Leader]:
     """Makes dispatchers, and ends those that were started."""
     made: list[Dispatcher] = []
 
-    def make(*, objects: ObjectStorage = storage) -> Dispatcher:
+    def make() -> Dispatcher:
         made.append(
             Dispatcher(
                 database=database,
                 hints=sender(),
                 news=news,
-                storage=objects,
                 policy=AT_ONCE,
                 language=EN,
                 interval_s=0.05,
@@ -283,47 +276,6 @@ def test_a_job_that_used_up_its_tries_is_told_as_failed(
     snapshot = news.snapshot(made.job.id)
     assert snapshot is not None
     assert (snapshot.status, snapshot.error_code) == (JobStatus.FAILED, "worker.lost")
-
-
-def test_a_deleted_job_goes_with_all_it_left(
-    database: Database, dispatcher: Leader, storage: ObjectStorage, news: News
-) -> None:
-    download = downloading(database).task
-    job_id = download.job_id
-    for key in ("uploads/talk", f"jobs/{job_id}/parts/0", "uploads/another"):
-        storage.put_bytes(key, b"x")
-    media = Media(key="uploads/talk", filename="talk.mp4", size_bytes=1, media_type=None)
-    work.set_media(database, download, media, "")
-    one = dispatcher()
-    control.mark_deleted(database, job_id, EN)
-    one.round()
-    assert states(database, job_id) == ["running"], "its worker has not let go yet"
-    outcomes.let_go(database, download, EN)
-    one.round()
-    assert rows(database, "SELECT id FROM jobs") == []
-    assert [found.key for found in storage.list("")] == ["uploads/another"]
-    assert news.snapshot(job_id) is None
-
-
-def test_a_job_whose_objects_can_not_be_removed_stays_until_they_can(
-    database: Database, dispatcher: Leader, storage: ObjectStorage
-) -> None:
-    job_id = accepted(database).job.id
-    storage.put_bytes(f"jobs/{job_id}/media", b"x")
-    control.mark_deleted(database, job_id, EN)
-    away = ObjectStorage.from_settings(
-        CoreSettings(
-            storage_url="s3://bucket/prefix",
-            storage_endpoint=f"http://127.0.0.1:{free_port()}",
-            storage_access_key_id="key",
-            storage_secret_access_key="key",  # noqa: S106  nobody is there to know it
-        )
-    )
-    dispatcher(objects=away).round()
-    assert len(rows(database, "SELECT id FROM jobs")) == 1
-    dispatcher().round()
-    assert rows(database, "SELECT id FROM jobs") == []
-    assert [*storage.list("")] == []
 
 
 def test_of_several_dispatchers_one_works_and_another_takes_over(

@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 
 from hearsight_core.contract import Hint, JobStatus
+from hearsight_core.errors import DnsError
 from hearsight_core.jobs import Job
 from hearsight_core.store import control, leases, listing, outcomes
 from hearsight_core.store.database import Database
@@ -100,10 +101,18 @@ def test_a_hint_for_a_task_that_is_gone_loses(database: Database) -> None:
 
 def test_a_task_in_its_pause_can_not_be_claimed(database: Database) -> None:
     download = downloading(database)
-    expire(database, download.task.id)
     pause = RetryPolicy(max_failures=3, backoff_s=600, backoff_max_s=600)
-    assert len(_taken_back(database, pause)) == 1
+    outcomes.fail(database, download.task, DnsError(host="example.org"), pause, EN)
     assert claim(database, download.task.id) is None
+
+
+def test_a_task_whose_worker_died_is_tried_again_at_once(database: Database) -> None:
+    download = downloading(database)
+    pause = RetryPolicy(max_failures=3, backoff_s=600, backoff_max_s=600)
+    for _time in range(2):
+        expire(database, download.task.id)
+        assert len(_taken_back(database, pause)) == 1
+        assert claim(database, download.task.id) is not None
 
 
 def test_nothing_of_a_cancelled_failed_or_deleted_job_can_be_claimed(database: Database) -> None:

@@ -265,3 +265,25 @@ def test_the_pause_is_kept_by_the_database(database: Database) -> None:
     )
     assert 45 < float(str(row["pause"])) <= 100
     assert row["hinted_at"] is None
+
+
+def test_a_task_that_gets_on_is_never_given_up(database: Database) -> None:
+    _, [task_id] = cut(database, parts=1, chunks=9)
+    for done in range(1, 9):
+        part = claimed(database, task_id)
+        recognise(database, part, chunks=done)
+        failed = outcomes.fail(database, part.task, RecognitionError(), AT_ONCE, EN)
+        assert failed.status is JobStatus.PROCESSING
+        assert rows(database, "SELECT failures FROM tasks WHERE part_index = 0") == [
+            {"failures": 1}
+        ]
+
+
+def test_a_task_that_fails_at_the_same_place_is_given_up(database: Database) -> None:
+    _, [task_id] = cut(database, parts=1, chunks=9)
+    part = claimed(database, task_id)
+    recognise(database, part, chunks=3)
+    outcomes.fail(database, part.task, RecognitionError(), AT_ONCE, EN)
+    outcomes.fail(database, claimed(database, task_id).task, RecognitionError(), AT_ONCE, EN)
+    last = outcomes.fail(database, claimed(database, task_id).task, RecognitionError(), AT_ONCE, EN)
+    assert (last.status, last.error_code) == (JobStatus.FAILED, "asr.failed")

@@ -1,7 +1,7 @@
 """Repairs what crashes leave behind, once for the whole deployment.
 
 Runs in every API process; an advisory lock lets one of them do the work. Each round it takes back
-leases that ran out, sends the hints that are due, and removes what deleted jobs left.
+the tasks of workers that died and leases that ran out, and sends the hints that are due.
 """
 
 import threading
@@ -11,13 +11,13 @@ from collections.abc import Iterable
 import structlog
 
 from hearsight_core.broker import HintSender
-from hearsight_core.errors import HearSightError, ObjectStoreError, WorkerLostError
+from hearsight_core.errors import HearSightError, WorkerLostError
 from hearsight_core.jobs import progress_of
 from hearsight_core.messages import Language
+from hearsight_core.missing import Missing
 from hearsight_core.progress import News
 from hearsight_core.stock import Stock
-from hearsight_core.storage import ObjectStorage, job_prefix
-from hearsight_core.store import control, leases
+from hearsight_core.store import leases
 from hearsight_core.store.database import Database
 from hearsight_core.store.leadership import leading
 from hearsight_core.store.outcomes import RetryPolicy
@@ -43,7 +43,6 @@ class Dispatcher:
         database: Database,
         hints: HintSender,
         news: News,
-        storage: ObjectStorage,
         policy: RetryPolicy,
         language: Language,
         interval_s: float,
@@ -52,10 +51,10 @@ class Dispatcher:
         self._database = database
         self._hints = hints
         self._news = news
-        self._storage = storage
         self._policy = policy
         self._language: Language = language
         self._interval_s = interval_s
+        self._missing = Missing()
         self._stock = Stock(database, queues)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
@@ -79,9 +78,11 @@ class Dispatcher:
             try:
                 self._lead()
             except HearSightError as error:
+                self._missing.wait()
                 self._resign()
                 log.warning("the dispatcher's round was cut short", error=str(error))
             except Exception:
+                self._missing.wait()
                 # The loop must outlive whatever one round met; it is told, and tried again.
                 self._resign()
                 log.exception("the dispatcher met something nobody foresaw")
@@ -91,6 +92,7 @@ class Dispatcher:
         with leading(self._database) as leadership:
             if leadership is None:
                 self._resign()
+                self._missing.forget()
                 return
             DISPATCHER_LEADS.set(1)
             leases.forget_workers(self._database, unseen_s=WORKER_FORGOTTEN_S)
@@ -112,11 +114,16 @@ class Dispatcher:
         Raises:
             DatabaseError: PostgreSQL is away; the next round tries again.
         """
-        for taken in leases.take_back(self._database, self._policy, self._language):
+        self._take_back()
+        self._hints.top_up_all()
+
+    def _take_back(self) -> None:
+        dead = self._missing.look(self._database)
+        for taken in leases.take_back(self._database, self._policy, self._language, lost=dead):
             job = taken.job
             LEASES_TAKEN_BACK.inc()
             log.warning(
-                "a lease ran out",
+                "a worker was lost",
                 job_id=job.id,
                 task_id=taken.task.id,
                 attempt=taken.task.attempt,
@@ -126,18 +133,5 @@ class Dispatcher:
             told.tell_retry(taken.queue, WorkerLostError.code, job)
             told.tell_end(job)
             self._news.publish(progress_of(job))
-        self._hints.top_up_all()
-        self.remove_deleted()
-
-    def remove_deleted(self) -> None:
-        """Removes the objects, then the rows, of deleted jobs that nobody works on any more."""
-        for job_id, media_key in control.purgeable(self._database):
-            try:
-                if media_key is not None:
-                    self._storage.delete(media_key)
-                self._storage.delete_prefix(job_prefix(job_id))
-            except ObjectStoreError as error:
-                log.warning("a deleted job's objects stay for now", job_id=job_id, error=str(error))
-                continue
-            control.purge(self._database, job_id)
-            self._news.forget(job_id)
+        for worker in leases.strike_off(self._database, dead):
+            log.warning("a worker died", worker=worker)

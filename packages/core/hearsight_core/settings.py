@@ -64,7 +64,9 @@ class CoreSettings(BaseSettings):
     heartbeat_s: float = Field(
         5, gt=0, description="Seconds between heartbeats; a cancel is seen as quickly."
     )
-    max_failures: int = Field(3, ge=1, description="Tries a task has before its job fails.")
+    max_failures: int = Field(
+        3, ge=1, description="Tries without any progress that a task has before its job fails."
+    )
     retry_backoff_s: float = Field(
         5, ge=0, description="Pause before the first retry; doubles with each, with jitter."
     )
@@ -102,6 +104,14 @@ class ApiSettings(CoreSettings):
     max_upload_bytes: int = Field(4096 * MIB, gt=0, description="Largest upload taken, bytes.")
     dispatch_interval_s: float = Field(
         1.0, gt=0, description="Seconds between two rounds of the dispatcher."
+    )
+    orphan_age_s: float = Field(
+        24 * 3600,
+        gt=0,
+        description="Age from which an object that no job points at is removed, seconds.",
+    )
+    sweep_interval_s: float = Field(
+        3600, gt=0, description="Seconds between two searches for such objects."
     )
     asr_pools: Annotated[tuple[Pool, ...], NoDecode] = Field(
         (DEFAULT_POOL,),

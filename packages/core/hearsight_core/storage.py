@@ -6,8 +6,10 @@ carry task and attempt, so that two attempts never write the same object.
 
 import errno
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+import re
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -24,13 +26,20 @@ from hearsight_core.errors import DiskFullError, ObjectStoreError
 from hearsight_core.settings import CoreSettings, masked
 
 if TYPE_CHECKING:
-    from obstore.store import RetryConfig  # not there at run time
+    from obstore import ObjectMeta  # not there at run time
+    from obstore.store import RetryConfig  # as above
 
 log = structlog.get_logger(__name__)
 
 BLOCK_BYTES = 4 * 1024 * 1024
 """How much of an object is held in memory at a time; S3 asks for 5 MiB a part at least."""
 PART_BYTES = 8 * 1024 * 1024
+
+PAGE_OBJECTS = 1000
+"""How many objects are listed at a time; S3 gives no more."""
+
+_UNFINISHED = re.compile(r"#[0-9]+$")
+"""How obstore calls the file in a folder that becomes an object when it is whole."""
 
 CLIENT_OPTIONS = {"timeout": "60s", "connect_timeout": "5s"}
 RETRY_CONFIG: "RetryConfig" = {
@@ -51,9 +60,14 @@ def upload_prefix() -> str:
     return "uploads/"
 
 
+def jobs_prefix() -> str:
+    """Where everything lies that workers made."""
+    return "jobs/"
+
+
 def job_prefix(job_id: int) -> str:
     """Where everything lies that workers made for a job."""
-    return f"jobs/{job_id}/"
+    return f"{jobs_prefix()}{job_id}/"
 
 
 def parts_prefix(job_id: int) -> str:
@@ -83,6 +97,12 @@ def _refusals(url: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ObjectStoreError(detail=f"{masked(url)!r} is no URL of a store") from error
+
+
+def _stat(found: "ObjectMeta") -> "Stat":
+    modified = found["last_modified"]
+    age = modified.now(modified.tzinfo) - modified
+    return Stat(key=found["path"], size_bytes=found["size"], age_s=age.total_seconds())
 
 
 class ObjectMissingError(ObjectStoreError):
@@ -190,14 +210,14 @@ class ObjectStorage:
 
     def list(self, prefix: str) -> Iterator[Stat]:
         """Lists the objects under `prefix`."""
+        for page in self.pages(prefix):
+            yield from page
+
+    def pages(self, prefix: str) -> Iterator[Sequence[Stat]]:
+        """Lists the objects under `prefix` in pages, each asked for when it is wanted."""
         with _failures(f"list {prefix}"):
-            for page in obstore.list(self._store, prefix=prefix):
-                for found in page:
-                    modified = found["last_modified"]
-                    age = modified.now(modified.tzinfo) - modified
-                    yield Stat(
-                        key=found["path"], size_bytes=found["size"], age_s=age.total_seconds()
-                    )
+            for page in obstore.list(self._store, prefix=prefix, chunk_size=PAGE_OBJECTS):
+                yield [_stat(found) for found in page]
 
     def delete(self, key: str) -> None:
         """Removes an object; one that is not there is no error."""
@@ -210,14 +230,39 @@ class ObjectStorage:
     def delete_prefix(self, prefix: str) -> int:
         """Removes every object under `prefix`; returns how many there were."""
         keys = [found.key for found in self.list(prefix)]
-        with _failures(f"delete {prefix}"):
+        self.delete_all(keys)
+        return len(keys)
+
+    def delete_all(self, keys: Sequence[str]) -> None:
+        """Removes these objects; one that is not there is no error."""
+        if not keys:
+            return
+        with _failures(f"delete {keys[0]} and others"):
             try:
                 obstore.delete(self._store, keys)  # S3 takes a thousand in one request
             except FileNotFoundError:
                 # Somebody else is at the same; a folder stops at the first that is gone.
                 for key in keys:
                     self.delete(key)
-        return len(keys)
+
+    def remove_unfinished(self, *, older_than_s: float) -> int:
+        """Removes what killed processes left half-written in a folder; returns how many files.
+
+        Other stores keep such parts where no listing shows them; they have rules that remove them
+        (S3: AbortIncompleteMultipartUpload).
+        """
+        if self.folder is None:
+            return 0
+        removed = 0
+        with _failures("remove unfinished objects"):
+            for path in self.folder.rglob("*#*"):
+                if not _UNFINISHED.search(path.name):
+                    continue
+                with suppress(FileNotFoundError):  # it was finished, or removed, a moment ago
+                    if time.time() - path.stat().st_mtime > older_than_s:
+                        path.unlink()
+                        removed += 1
+        return removed
 
 
 class ObjectWriter:

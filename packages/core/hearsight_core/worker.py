@@ -1,7 +1,7 @@
 """The life of one task in a worker: claim, lease, heartbeat, checkpoint, outcome.
 
 One `Worker` a process. Every task runs in a thread of its own; one more thread sends the heartbeat
-for all of them in one statement.
+for all of them in one statement, and keeps the session by which a dead process is noticed.
 """
 
 import os
@@ -32,6 +32,7 @@ from hearsight_core.settings import WorkerSettings
 from hearsight_core.store import leases, outcomes
 from hearsight_core.store.database import Database
 from hearsight_core.store.outcomes import RetryPolicy
+from hearsight_core.store.sessions import WorkerSession
 from hearsight_core.telemetry import told, traces
 from hearsight_core.telemetry.metrics import HINTS
 
@@ -41,6 +42,9 @@ T = TypeVar("T")
 
 RECORD_PAUSE_S = 1.0
 """Pause between tries to record an outcome while PostgreSQL is away."""
+
+SESSION_PAUSE_S = 0.3
+"""Pause between tries to begin a session anew; the dispatcher waits a second for it."""
 
 
 class Worker:
@@ -70,6 +74,7 @@ class Worker:
         self._leases: dict[str, Lease] = {}
         self._guard = threading.Lock()
         self._ended = threading.Event()
+        self._session = WorkerSession(database)
         self._last_beat = time.monotonic()
         self._thread = threading.Thread(
             target=self._beat_until_ended, name="heartbeat", daemon=True
@@ -92,11 +97,13 @@ class Worker:
     def close(self) -> None:
         """Stop the heartbeat and sign off; call it when no task runs any more."""
         self._ended.set()
+        self._session.wake()
         self._thread.join()
         try:
             leases.sign_off(self.database, self.id)
         except DatabaseError as error:
             log.warning("the worker could not sign off", error=str(error))
+        self._session.close()
 
     def heartbeat_age_s(self) -> float:
         """Seconds since a heartbeat last came through."""
@@ -223,11 +230,18 @@ class Worker:
                 time.sleep(RECORD_PAUSE_S)
 
     def _beat_until_ended(self) -> None:
-        while not self._ended.wait(self._heartbeat_s):
+        away = False
+        while True:
+            self._session.watch(SESSION_PAUSE_S if self._session.lost else self._heartbeat_s)
+            if self._ended.is_set():
+                return
             try:
                 self._beat()
+                away = False
             except DatabaseError as error:
-                log.warning("no heartbeat: the database is away", error=str(error))
+                if not away:
+                    log.warning("no heartbeat: the database is away", error=str(error))
+                away = True
             except Exception:
                 # Without this thread every lease would be lost; it is told, and tried again.
                 log.exception("the heartbeat met something nobody foresaw")
@@ -235,6 +249,7 @@ class Worker:
     def _beat(self) -> None:
         with self._guard:
             held = dict(self._leases)
+        session_lock = self._session.renewed()
         sent = time.monotonic()
         beat = leases.heartbeat(
             self.database,
@@ -243,6 +258,7 @@ class Worker:
             slots=0 if self.draining.is_set() else self.slots,
             held={task_id: lease.task.attempt for task_id, lease in held.items()},
             lease_s=self.lease_s,
+            session_lock=session_lock,
         )
         self._last_beat = sent
         with self._guard:

@@ -12,6 +12,7 @@ from hearsight_core.broker import HintSender, celery_app
 from hearsight_core.contract import TaskKind, queue_of
 from hearsight_core.dispatcher import Dispatcher
 from hearsight_core.errors import UnknownPoolError
+from hearsight_core.housekeeping import Housekeeper
 from hearsight_core.progress import News
 from hearsight_core.settings import ApiSettings
 from hearsight_core.storage import ObjectStorage
@@ -31,6 +32,7 @@ class Services:
     hints: HintSender
     guard: AddressGuard
     dispatcher: Dispatcher
+    housekeeper: Housekeeper
     store_watch: StoreWatch
     watchers: Watchers
 
@@ -62,11 +64,17 @@ class Services:
                 database=database,
                 hints=hints,
                 news=news,
-                storage=storage,
                 policy=RetryPolicy.of(settings),
                 language=settings.language,
                 interval_s=settings.dispatch_interval_s,
                 queues=_queues(settings),
+            ),
+            housekeeper=Housekeeper(
+                database=database,
+                news=news,
+                storage=storage,
+                orphan_age_s=settings.orphan_age_s,
+                sweep_every_s=settings.sweep_interval_s,
             ),
         )
 
@@ -74,6 +82,7 @@ class Services:
         """Start what runs beside the routes."""
         metrics.begin_api(_queues(self.settings), in_a_folder=self.storage.folder is not None)
         self.dispatcher.start()
+        self.housekeeper.start()
         self.store_watch.start()
 
     def pool(self, asked: str | None) -> str:
@@ -93,6 +102,7 @@ class Services:
         """Stop what runs and close what is open."""
         self.store_watch.close()
         self.dispatcher.close()
+        self.housekeeper.close()
         self.news.close()
         self.database.close()
 

@@ -12,6 +12,7 @@ from hearsight_asr_worker.engine import ModelInfo
 from hearsight_asr_worker.tasks import Transcriber
 from hearsight_core.contract import TaskKind, queue_of
 from hearsight_core.errors import HearSightError
+from hearsight_core.first_process import end_on_sigterm
 from hearsight_core.settings import AsrSettings
 from hearsight_core.worker_process import configure_logs, serve
 
@@ -57,4 +58,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_on_sigterm()
     sys.exit(main())

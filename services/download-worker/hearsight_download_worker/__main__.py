@@ -8,6 +8,7 @@ import sys
 import structlog
 
 from hearsight_core.contract import TaskKind, queue_of
+from hearsight_core.first_process import end_on_sigterm
 from hearsight_core.settings import DownloadSettings
 from hearsight_core.worker_process import configure_logs, serve
 
@@ -62,4 +63,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    end_on_sigterm()
     sys.exit(main())

@@ -25,6 +25,7 @@ from hearsight_core.errors import (
     NoAudioError,
     TooLongError,
     UnsupportedError,
+    WorkerLostError,
 )
 
 SAMPLE_RATE_HZ: Final = 16_000
@@ -103,6 +104,7 @@ class Audio:
         Raises:
             TooLongError: the recording is longer than it may be, whatever its header says.
             CorruptError: nothing could be decoded, or the decoder failed.
+            WorkerLostError: the decoder was killed from outside.
         """
         size = max(1, round(seconds * SAMPLE_RATE_HZ)) * 2
         received = 0
@@ -148,6 +150,7 @@ def open_audio(
         NoAudioError: the file has no audio track.
         UnsupportedError: the file is no media, or of a kind that is not decoded here.
         CorruptError: the file is media, but damaged beyond use; or it ended its decoder.
+        WorkerLostError: the decoder was killed from outside.
         TooLongError: the header says that it is longer than `max_duration_s`.
     """
     order = {
@@ -220,6 +223,7 @@ class _Child:
 
         Raises:
             CorruptError: not well.
+            WorkerLostError: it was killed from outside.
         """
         words = self._last_words()
         if self._process.returncode != 0:
@@ -242,9 +246,12 @@ class _Child:
         self._process.wait()
         return lines[-1]
 
-    def _failure(self, words: str | None = None) -> CorruptError:
+    def _failure(self, words: str | None = None) -> HearSightError:
         words = self._last_words() if words is None else words
         code = self._process.returncode
+        if code == -signal.SIGKILL:
+            # No file does this to its decoder; the kernel does when memory is short, or a person.
+            return WorkerLostError(detail="its decoder was killed")
         if code < 0:
             words = f"it ended its decoder with {signal.Signals(-code).name}"
         return CorruptError(detail=words[:_MAX_DETAIL_CHARS])

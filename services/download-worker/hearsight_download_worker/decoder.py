@@ -87,7 +87,6 @@ def _confine(memory_mib: int, cpu_s: int) -> None:
     memory = memory_mib * 1024 * 1024
     limits = {
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_CPU: cpu_s,
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_NOFILE: 3,
         resource.RLIMIT_NPROC: 0,
@@ -96,6 +95,9 @@ def _confine(memory_mib: int, cpu_s: int) -> None:
         limits[resource.RLIMIT_AS] = memory
     for limit, value in limits.items():
         resource.setrlimit(limit, (value, value))
+    # At the soft limit comes SIGXCPU, at the hard one SIGKILL, which would look like a kill from
+    # outside.
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 5))
 
 
 def _refuse_to_open(url: str, _flags: int, _options: object) -> NoReturn:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg_pool import ConnectionPool
 from sqlalchemy import Connection, NullPool, create_engine
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -13,13 +14,35 @@ from hearsight_core.errors import DatabaseError
 CONNECT_TIMEOUT_S = 10
 """How long to wait for PostgreSQL, or for a free connection, before saying so."""
 
+IDLE_IN_TRANSACTION_S = 15
+"""A process that is stopped in the middle of a transaction holds its locks no longer than this.
+Transactions take milliseconds, and touch neither network nor files."""
+
+_SESSION = f"""
+SET idle_in_transaction_session_timeout = '{IDLE_IN_TRANSACTION_S}s';
+SET tcp_keepalives_idle = 20;
+SET tcp_keepalives_interval = 10;
+SET tcp_keepalives_count = 3
+"""
+"""What every session of ours asks of the server: that a machine which vanished without a word keeps
+its locks for a minute, not for the two hours that are the rule."""
+
 
 class Database:
     """Connections to PostgreSQL, kept by psycopg's pool and used through SQLAlchemy."""
 
     def __init__(self, url: str, *, pool_size: int, application: str) -> None:
-        self._pool = ConnectionPool(
+        self._target = make_conninfo(
             url,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            application_name=application,
+            # A peer that vanished without a word is noticed within a minute.
+            keepalives_idle=20,
+            keepalives_interval=10,
+            keepalives_count=3,
+        )
+        self._pool = ConnectionPool(
+            self._target,
             min_size=1,
             max_size=pool_size,
             timeout=CONNECT_TIMEOUT_S,
@@ -29,14 +52,7 @@ class Database:
             open=False,
             close_returns=True,
             check=ConnectionPool.check_connection,
-            kwargs={
-                "connect_timeout": CONNECT_TIMEOUT_S,
-                "application_name": application,
-                # A peer that vanished without a word is noticed within a minute.
-                "keepalives_idle": 20,
-                "keepalives_interval": 10,
-                "keepalives_count": 3,
-            },
+            configure=_configure,
         )
         self._pool.open()
         # NullPool: psycopg's pool keeps the connections, SQLAlchemy only borrows them. Native
@@ -61,10 +77,28 @@ class Database:
         except (OperationalError, InterfaceError, psycopg.OperationalError) as error:
             raise DatabaseError(detail=first_line(error)) from error
 
+    def connect(self) -> "psycopg.Connection[tuple[object, ...]]":
+        """A connection beside the pool, for what lives and dies with it; every statement commits.
+
+        Raises:
+            DatabaseError: PostgreSQL can't be reached.
+        """
+        try:
+            connection = psycopg.connect(self._target, autocommit=True)
+            connection.execute(_SESSION)
+        except psycopg.OperationalError as error:
+            raise DatabaseError(detail=first_line(error)) from error
+        return connection
+
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection of the pool."""
         self._engine.dispose()
         self._pool.close()
+
+
+def _configure(connection: "psycopg.Connection[tuple[object, ...]]") -> None:
+    connection.execute(_SESSION)
+    connection.commit()
 
 
 def first_line(error: Exception) -> str:

@@ -10,6 +10,13 @@ from hearsight_core.store.database import Database
 DISPATCHER_LOCK = 0x48656172_00000002
 """Key of the dispatcher's advisory lock ("Hear" and a two)."""
 
+HOUSEKEEPER_LOCK = 0x48656172_00000003
+"""Key of the housekeeper's advisory lock ("Hear" and a three)."""
+
+
+SILENT_S = 60
+"""A leader that says nothing for so long is stopped or hung, and loses the lock."""
+
 
 class Leadership:
     """The lock while it is held; `confirm` proves that its session still lives."""
@@ -38,7 +45,7 @@ def leading(database: Database, key: int = DISPATCHER_LOCK) -> Iterator[Leadersh
         DatabaseError: PostgreSQL can't be reached, or the session was lost.
     """
     with database.begin() as connection:
-        # A transaction that stays open must not be ended for being idle.
-        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        # This transaction idles between rounds, and while objects are removed.
+        connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{SILENT_S}s'"))
         held = connection.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": key})
         yield Leadership(connection) if held.scalar_one() else None

@@ -3,10 +3,11 @@
 All deadlines are told by the database's clock.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Connection, delete, func, select, tuple_, update
+from sqlalchemy import Connection, delete, exists, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from hearsight_core.contract import TERMINAL, Hint, JobStatus
@@ -108,17 +109,20 @@ def heartbeat(
     slots: int,
     held: dict[str, int],
     lease_s: float,
+    session_lock: int | None = None,
 ) -> Beat:
     """Says that `owner` lives and renews its leases (`held`: task id -> attempt).
 
     A lease that another worker has taken over is not renewed, and is missing in the answer.
+    `session_lock` is the lock that its session holds, None if it holds none (see `sessions`).
     """
+    told = {"slots": slots, "session_lock": session_lock}
     with database.begin() as connection:
         connection.execute(
             insert(workers)
-            .values(id=owner, queue=queue, slots=slots)
+            .values(id=owner, queue=queue, **told)
             .on_conflict_do_update(
-                index_elements=[workers.c.id], set_={"seen_at": func.now(), "slots": slots}
+                index_elements=[workers.c.id], set_={"seen_at": func.now(), **told}
             )
         )
         if not held:
@@ -162,6 +166,21 @@ def sign_off(database: Database, owner: str) -> None:
         connection.execute(delete(workers).where(workers.c.id == owner))
 
 
+def strike_off(database: Database, dead: Collection[str]) -> list[str]:
+    """Removes dead workers whose tasks are all taken back, so that no hints are reckoned for them.
+
+    One that lives after all signs on again with its next heartbeat. Returns the removed ones.
+    """
+    if not dead:
+        return []
+    busy = exists().where(tasks.c.state == TaskState.RUNNING, tasks.c.owner == workers.c.id)
+    with database.begin() as connection:
+        removed = connection.execute(
+            delete(workers).where(workers.c.id.in_(dead), ~busy).returning(workers.c.id)
+        )
+        return list(removed.scalars())
+
+
 def forget_workers(database: Database, *, unseen_s: float) -> int:
     """Removes workers not seen for `unseen_s` seconds; returns how many."""
     with database.begin() as connection:
@@ -180,16 +199,23 @@ class TakenBack:
 
 
 def take_back(
-    database: Database, policy: RetryPolicy, language: Language, *, limit: int = 100
+    database: Database,
+    policy: RetryPolicy,
+    language: Language,
+    *,
+    lost: Collection[str] = (),
+    limit: int = 100,
 ) -> list[TakenBack]:
     """Takes back tasks whose lease ran out, as a failed attempt with the code `worker.lost`.
 
-    A task that somebody else is changing at this moment is left for the next round.
+    Those of the workers in `lost` are taken back before that. A task that somebody else is changing
+    at this moment is left for the next round.
     """
+    over = or_(tasks.c.lease_until < func.now(), tasks.c.owner.in_(lost))
     with database.begin() as connection:
         expired = connection.execute(
             select(tasks.c.id, tasks.c.job_id, tasks.c.attempt)
-            .where(tasks.c.state == TaskState.RUNNING, tasks.c.lease_until < func.now())
+            .where(tasks.c.state == TaskState.RUNNING, over)
             .order_by(tasks.c.lease_until)
             .limit(limit)
         ).all()
@@ -207,7 +233,7 @@ def take_back(
                     tasks.c.id == lease.id,
                     tasks.c.attempt == lease.attempt,
                     tasks.c.state == TaskState.RUNNING,
-                    tasks.c.lease_until < func.now(),
+                    over,
                 )
                 .with_for_update(skip_locked=True)
             ).first()

@@ -6,12 +6,10 @@ version serve this one too.
 """
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
 
 import psycopg
 from alembic import command
@@ -22,6 +20,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from hearsight_core.errors import DatabaseError, ReaderRoleError
+from hearsight_core.first_process import end_on_sigterm
 from hearsight_core.settings import MigrationSettings, masked
 from hearsight_core.store import reader
 from hearsight_core.store.database import first_line
@@ -220,11 +219,6 @@ class _Patience:
         return True
 
 
-def _terminated(_signal: int, _frame: FrameType | None) -> None:
-    sys.exit(128 + signal.SIGTERM)
-
-
 if __name__ == "__main__":
-    # The first process of a container hears of no signal that it has no handler for.
-    signal.signal(signal.SIGTERM, _terminated)
+    end_on_sigterm()
     sys.exit(main())

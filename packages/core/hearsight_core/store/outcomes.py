@@ -10,7 +10,7 @@ from datetime import timedelta
 from sqlalchemy import Connection, func, select, update
 
 from hearsight_core.contract import TERMINAL, JobStatus
-from hearsight_core.errors import HearSightError, JobNotFoundError, LeaseLost
+from hearsight_core.errors import HearSightError, JobNotFoundError, LeaseLost, WorkerLostError
 from hearsight_core.jobs import Job, Task, TaskState
 from hearsight_core.messages import Language, render
 from hearsight_core.settings import CoreSettings
@@ -143,7 +143,10 @@ def failed_attempt(  # noqa: PLR0917  as `fail`, plus what is open
     language: Language,
 ) -> Job:
     """As `fail`, inside a transaction that holds the job's lock."""
-    failures = task.failures + 1
+    # Not the number that the attempt began with: what it brought forward has taken that back.
+    failures = (
+        1 + connection.execute(select(tasks.c.failures).where(tasks.c.id == task.id)).scalar_one()
+    )
     text = error.text(language)
     record = {"failures": failures, "error_code": error.code, "error": text}
     if job.cancel_requested or job.status in TERMINAL:
@@ -154,7 +157,8 @@ def failed_attempt(  # noqa: PLR0917  as `fail`, plus what is open
         return end_job(
             connection, job, JobStatus.FAILED, language, error_code=error.code, error=text
         )
-    delay_s = policy.delay_s(failures)
+    # Nothing needs a rest because a worker died.
+    delay_s = 0.0 if isinstance(error, WorkerLostError) else policy.delay_s(failures)
     _leave_running(
         connection,
         task,

@@ -122,6 +122,7 @@ jobs = Table(
     CheckConstraint("(status = 'failed') = (error_code IS NOT NULL)", name="error_when_failed"),
     Index("ix_jobs_newest", text("created_at DESC"), text("id DESC")),
     Index("ix_jobs_by_status", "status", text("created_at DESC"), text("id DESC")),
+    Index("ix_jobs_media_key", "media_key"),
     Index("ix_jobs_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     Index(
         "ix_jobs_stopping",
@@ -214,5 +215,6 @@ workers = Table(
     Column("slots", Integer, nullable=False),
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("session_lock", Integer),
     CheckConstraint(_QUEUE_NAME, name="queue"),
 )

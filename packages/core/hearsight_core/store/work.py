@@ -49,6 +49,17 @@ def _working_on(connection: Connection, task: Task) -> Job:
     return job
 
 
+def _moved_on(connection: Connection, task: Task) -> None:
+    """Forgets the task's failures: it has come further than the attempts that failed.
+
+    So a task that is interrupted again and again comes to its end as long as it gets on, and one
+    that fails at the same place is given up.
+    """
+    connection.execute(
+        update(tasks).where(tasks.c.id == task.id, tasks.c.failures > 0).values(failures=0)
+    )
+
+
 def report(database: Database, task: Task, stage: Stage, percent: float, message: str) -> Job:
     """Shows the job in `stage` at `percent` of it."""
     with database.begin() as connection:
@@ -70,6 +81,7 @@ def set_media(database: Database, task: Task, media: Media, message: str) -> Job
     """Points the job at its stored original; its bytes are never fetched again."""
     with database.begin() as connection:
         job = _working_on(connection, task)
+        _moved_on(connection, task)
         return change_job(
             connection,
             job,
@@ -109,6 +121,7 @@ def add_part(
     """
     with database.begin() as connection:
         job = _working_on(connection, task)
+        _moved_on(connection, task)
         connection.execute(
             insert(parts).values(
                 job_id=job.id,
@@ -200,6 +213,7 @@ def add_segments(
         )
         if moved.rowcount != 1:
             raise OutOfOrderError(f"job {job.id}, part {part.index}, chunk {chunk_index}")
+        _moved_on(connection, task)
         stored = tuple(
             StoredSegment(seq=job.version + 1 + position, part_index=part.index, segment=segment)
             for position, segment in enumerate(found)

@@ -178,6 +178,6 @@ def delete(job_id: PathJobId, services: Injected) -> None:
     services.news.publish(progress_of(job), segments_after=job.version)
     services.news.forget(job_id)
     try:
-        services.dispatcher.remove_deleted()
+        services.housekeeper.remove_deleted()
     except (DatabaseError, JobNotFoundError) as error:
         log.warning("what is left of deleted jobs goes later", error=str(error))

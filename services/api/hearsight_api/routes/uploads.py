@@ -23,6 +23,7 @@ from hearsight_api.services import Injected, Services
 from hearsight_core.contract import STAGE_PERCENT, JobStatus, ProgressData, Stage
 from hearsight_core.errors import (
     InvalidRequestError,
+    RequestError,
     UploadRefusedError,
     UploadTooLargeError,
 )
@@ -286,9 +287,11 @@ async def upload(
     )
     try:
         accepted = await run_in_threadpool(accept, services, wanted, options.job_id)
-    except Exception:
+    except RequestError:
         await run_in_threadpool(services.storage.delete, key)
         raise
+    # After any other error the job may be stored and only the answer lost, and then it needs its
+    # media: the object is left to the housekeeper, which asks the database.
     if not accepted.created:
         await run_in_threadpool(services.storage.delete, key)
     return answer(accepted, response)

@@ -1,0 +1,1 @@
+"""Real processes, real faults: see `__main__`."""

@@ -1,0 +1,73 @@
+"""`python -m tests.chaos`: faults in a running system, at random moments that a seed fixes.
+
+    python -m tests.chaos --list
+    python -m tests.chaos --seed 7 --fault "kill in recognition" --times 5
+    python -m tests.chaos --times 25
+    python -m tests.chaos --mixed --seed 7
+
+A failing run says with which seed and command it is run again. The seed fixes what is done and when
+it is tried; what the machine makes of it is its own.
+"""
+
+import argparse
+import random
+import sys
+import time
+
+from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.rounds import Chaos, chaos
+
+A_ROUND = 5
+"""Injections in one round."""
+
+
+def main() -> int:
+    """Runs what is asked for; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--list", action="store_true", help="name the faults, end")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--fault", action="append", choices=sorted(FAULTS), help="all if unsaid")
+    parser.add_argument("--number", type=int, help="only faults of this kind, 1 to 10")
+    parser.add_argument("--times", type=int, default=A_ROUND, help="injections of each fault")
+    parser.add_argument("--mixed", action="store_true", help="one round, the faults in turn")
+    asked = parser.parse_args()
+    chosen = [
+        fault
+        for fault in FAULTS.values()
+        if (not asked.fault or fault.name in asked.fault)
+        and (asked.number is None or fault.number == asked.number)
+    ]
+    if asked.list:
+        sys.stdout.writelines(f"{fault.number:>3}  {fault.name}\n" for fault in chosen)
+        return 0
+    with chaos() as running:
+        if asked.mixed:
+            running.round(chosen, len(chosen), asked.seed)
+            return 0
+        return 0 if all(run(running, one, asked.times, asked.seed) for one in chosen) else 1
+
+
+def run(running: Chaos, fault: Fault, times: int, seed: int) -> bool:
+    """Rounds until the fault was injected `times`; says how it went, and how to do it again."""
+    while (done := running.injected.get(fault.name, 0)) < times:
+        started, chosen = time.monotonic(), seed + done
+        try:
+            running.round([fault], min(A_ROUND, times - done), chosen)
+        except AssertionError as error:
+            sys.stdout.write(
+                f"FAILED: {fault.name}: {error}\n{running.world.words()}\n"
+                f"Again with: python -m tests.chaos --seed {chosen} --fault '{fault.name}'"
+                f" --times {min(A_ROUND, times - done)}\n"
+            )
+            return False
+        injected = running.injected.get(fault.name, 0) - done
+        sys.stdout.write(
+            f"{fault.name}: {injected} times among 20 jobs, all is well"
+            f" ({time.monotonic() - started:.0f} s, seed {chosen})\n"
+        )
+        sys.stdout.flush()
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

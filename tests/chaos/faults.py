@@ -1,0 +1,197 @@
+"""Every fault by name: what is done to the system, once, and taken back before the next."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+
+from tests.chaos.processes import Process
+from tests.chaos.world import World
+
+AIM_S = 4.0
+"""How long to wait for a worker in the wanted moment; whichever is busy is taken after that."""
+LOOK_S = 0.004
+
+Do = Callable[[World, random.Random], None]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of fault; `pause_s` is the time between two of its injections, from and to."""
+
+    number: int
+    name: str
+    do: Do
+    pause_s: tuple[float, float] = (0.5, 3.0)
+
+
+FAULTS: dict[str, Fault] = {}
+
+
+def fault(
+    number: int, name: str, *, pause_s: tuple[float, float] = (0.5, 3.0)
+) -> Callable[[Do], Do]:
+    """Enters a function into the list, under the number of its kind."""
+
+    def enter(do: Do) -> Do:
+        FAULTS[name] = Fault(number, name, do, pause_s)
+        return do
+
+    return enter
+
+
+def process_of(world: World, owner: object) -> Process | None:
+    """The process that calls itself so in the database (`host:pid:random`)."""
+    pid = int(str(owner).split(":")[1])
+    return next((worker for worker in world.workers if worker.pid == pid), None)
+
+
+def _busy(world: World, where: str) -> list[Process]:
+    """The workers with a running task of which `where` holds."""
+    found = world.rows(
+        "SELECT DISTINCT owner FROM tasks JOIN jobs ON jobs.id = tasks.job_id"  # noqa: S608  ours
+        " LEFT JOIN parts ON parts.job_id = tasks.job_id AND parts.part_index = tasks.part_index"
+        f" WHERE state = 'running' AND {where}",
+    )
+    owners = [process_of(world, row["owner"]) for row in found]
+    return [process for process in owners if process is not None]
+
+
+def _aimed(world: World, chance: random.Random, where: str) -> Process:
+    """A worker caught in the moment that `where` describes, else any."""
+    deadline = time.monotonic() + AIM_S
+    while time.monotonic() < deadline:
+        caught = _busy(world, where)
+        if caught:
+            return chance.choice(caught)
+        time.sleep(LOOK_S)
+    return chance.choice(world.workers)
+
+
+def _kills(name: str, where: str) -> None:
+    def kill(world: World, chance: random.Random) -> None:
+        _aimed(world, chance, where).kill()
+
+    fault(1, name)(kill)
+
+
+_kills("kill while downloading", "kind = 'download' AND media_key IS NULL")
+_kills(
+    "kill between download and hand-off",
+    "kind = 'download' AND media_key IS NOT NULL AND jobs.speech_ms = 0",
+)
+_kills("kill while cutting", "kind = 'download' AND jobs.speech_ms > 0 AND NOT cut_done")
+_kills("kill in recognition", "kind = 'transcribe' AND chunks_done = 0")
+_kills("kill between segments", "kind = 'transcribe' AND chunks_done > 0")
+_kills("kill while finishing", "kind = 'transcribe' AND chunks_done = jsonb_array_length(chunks)")
+
+
+@fault(1, "kill while writing segments")
+def _kill_writing(world: World, chance: random.Random) -> None:
+    """Waits for a chunk to be stored, and kills whoever is about to store the next."""
+
+    def stored() -> object:
+        return world.rows("SELECT sum(chunks_done) AS done FROM parts")
+
+    before, deadline = stored(), time.monotonic() + AIM_S
+    while stored() == before and time.monotonic() < deadline:
+        time.sleep(LOOK_S)
+    chance.choice(_busy(world, "kind = 'transcribe'") or world.asrs).kill()
+
+
+@fault(1, "kill an idle worker")
+def _kill_idle(world: World, chance: random.Random) -> None:
+    busy = _busy(world, "true")
+    chance.choice([w for w in world.workers if w not in busy] or world.workers).kill()
+
+
+@fault(1, "kill a decoder child")
+def _kill_decoder(world: World, chance: random.Random) -> None:
+    deadline = time.monotonic() + AIM_S
+    while time.monotonic() < deadline:
+        children = [child for worker in world.downloads for child in worker.children()]
+        if children:
+            try:
+                os.kill(chance.choice(children), signal.SIGKILL)
+            except ProcessLookupError:
+                continue  # it was done before we came
+            return
+        time.sleep(LOOK_S)
+
+
+@fault(1, "kill an API")
+def _kill_api(world: World, chance: random.Random) -> None:
+    chance.choice(world.apis).kill()
+
+
+@fault(1, "kill the dispatcher's owner")
+def _kill_leader(world: World, chance: random.Random) -> None:
+    _leader(world, chance).kill()
+
+
+def _leader(world: World, chance: random.Random) -> Process:
+    """The API that dispatches, as its metrics tell."""
+    for number, process in enumerate(world.apis):
+        with world.client(number) as http:
+            try:
+                told = http.get("/metrics", timeout=2).text
+            except httpx.TransportError:
+                continue
+        if "hearsight_dispatcher_leads 1.0" in told:
+            return process
+    return chance.choice(world.apis)
+
+
+@fault(1, "kill every worker")
+def _kill_workers(world: World, _chance: random.Random) -> None:
+    for process in world.workers:
+        process.kill()
+
+
+@fault(1, "kill everything", pause_s=(4, 8))
+def _kill_everything(world: World, _chance: random.Random) -> None:
+    for process in (*world.services, *world.servers.values()):
+        process.kill()
+    for server in world.servers.values():
+        server.await_ready()
+
+
+@fault(2, "stop a worker beyond its lease", pause_s=(1, 2))
+def _stop_beyond_lease(world: World, chance: random.Random) -> None:
+    worker = _aimed(world, chance, "true")
+    worker.signal(signal.SIGSTOP)
+    time.sleep(float(world.environment["HEARSIGHT_LEASE_S"]) + 3)
+    worker.signal(signal.SIGCONT)
+
+
+@fault(3, "take a hint and die")
+def _take_hint_and_die(world: World, chance: random.Random) -> None:
+    """A stopped worker still waits at Redis; what Redis gives it is gone with it."""
+    busy = _busy(world, "true")
+    worker = chance.choice([w for w in world.workers if w not in busy] or world.workers)
+    worker.signal(signal.SIGSTOP)
+    time.sleep(chance.uniform(0.3, 1.5))
+    worker.kill()
+
+
+@fault(4, "end a worker, kill it in its grace")
+def _term_and_kill(world: World, chance: random.Random) -> None:
+    worker = _aimed(world, chance, "true")
+    worker.signal(signal.SIGTERM)
+    time.sleep(chance.uniform(0, 1.5))
+    worker.kill()
+
+
+@fault(4, "rolling restart", pause_s=(0.1, 0.5))
+def _rolling_restart(world: World, chance: random.Random) -> None:
+    worker = chance.choice(world.workers)
+    starts = worker.starts
+    worker.signal(signal.SIGTERM)
+    deadline = time.monotonic() + 30
+    while worker.starts == starts and time.monotonic() < deadline:
+        time.sleep(0.05)
+    worker.await_ready()

@@ -1,0 +1,218 @@
+"""The jobs of a round: twenty of mixed kinds, what each should come to, and the people behind them.
+
+A person here asks until there is an answer: under a job's number of their own choice, so that
+asking twice is asking once.
+"""
+
+import io
+import random
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from hearsight_core.contract import TERMINAL, JobStatus
+from tests.chaos.processes import until
+from tests.chaos.world import World
+from tests.speech import joined, write_wav
+
+SHORT = ("short-0.wav", "short-1.wav", "short-2.wav")
+LONG = ("long-0.wav", "long-1.wav")
+GARBAGE = "garbage.wav"
+SHORT_S, LONG_S = 7.0, 70.0
+
+PATIENCE_S = 120.0
+AGAIN_S = 0.2
+UPLOAD_BLOCKS = 12
+
+KINDS = (
+    *("short",) * 5,
+    *("short upload",) * 4,
+    *("long",) * 2,
+    *("long upload",) * 1,
+    *("missing", "missing", "refused", "garbage"),
+    *("cancelled", "cancelled"),
+    *("retried", "cancelled and retried"),
+)
+
+
+def make_media(folder: Path) -> None:
+    """The recordings of every round: a few, so that an undisturbed run of each is soon had."""
+    for number, name in enumerate(SHORT):
+        write_wav(folder / name, joined(SHORT_S, seed=number).audio)
+    for number, name in enumerate(LONG):
+        write_wav(folder / name, joined(LONG_S, seed=10 + number).audio)
+    noise = random.Random(1).randbytes(50_000)  # noqa: S311  any noise will do
+    (folder / GARBAGE).write_bytes(b"RIFF\xff\xff\x00\x00WAVEfmt " + noise)
+
+
+@dataclass
+class Wanted:
+    """One job: what is asked for, and what may come of it."""
+
+    job_id: int
+    kind: str
+    medium: str
+    may_be: frozenset[JobStatus]
+    accepted: bool = False
+
+    @property
+    def has_text(self) -> bool:
+        """Whether its text has to be that of an undisturbed run."""
+        return self.may_be == {JobStatus.COMPLETED}
+
+
+class People:
+    """Those who ask for jobs, cancel some and retry some, whatever happens meanwhile."""
+
+    def __init__(self, world: World, seed: int, first_id: int) -> None:
+        self._world = world
+        self._chance = random.Random(seed)  # noqa: S311  a test's chance, nothing secret
+        self._next_id = first_id
+        self.errors: list[BaseException] = []
+        self.jobs = [self._wanted(kind) for kind in self._chance.sample(KINDS, len(KINDS))]
+        self._threads = [
+            threading.Thread(target=self._act, args=(job, self._chance.uniform(0, 3)))
+            for job in self.jobs
+        ]
+
+    def start(self) -> None:
+        """They begin to ask."""
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        """Waits until all have what they asked for.
+
+        Raises:
+            AssertionError: one was refused, or not answered in time.
+        """
+        for thread in self._threads:
+            thread.join()
+        for error in self.errors:
+            raise error
+
+    def _wanted(self, kind: str) -> Wanted:
+        self._next_id += 1
+        medium = self._chance.choice(LONG if "long" in kind or "cancelled" in kind else SHORT)
+        may_be = {
+            "missing": {JobStatus.FAILED},
+            "refused": {JobStatus.FAILED},
+            "garbage": {JobStatus.FAILED},
+            "cancelled": {JobStatus.CANCELLED, JobStatus.COMPLETED},
+        }.get(kind, {JobStatus.COMPLETED})
+        return Wanted(self._next_id, kind, medium, frozenset(may_be))
+
+    def _act(self, job: Wanted, pause_s: float) -> None:
+        try:
+            time.sleep(pause_s)
+            self._ask_for(job)
+        except Exception as error:  # noqa: BLE001  `join` raises it
+            self.errors.append(error)
+
+    def _ask_for(self, job: Wanted) -> None:
+        ask = Asking(self._world, job.job_id)
+        late = self._world.media_folder / f"late-{job.job_id}.wav"
+        url = {
+            "missing": "/plain/nothing.wav",
+            "refused": "/status/503",
+            "garbage": f"/plain/{GARBAGE}",
+            "retried": f"/plain/{late.name}",
+        }.get(job.kind, f"/slow/{job.medium}?rate=400000")
+        if "upload" in job.kind:
+            ask.upload(self._world.media_folder / job.medium)
+        else:
+            ask.submit(self._world.media.url(url))
+        job.accepted = True
+        if "cancelled" in job.kind:
+            time.sleep(self._chance.uniform(0.3, 5))
+            ask.cancel()
+        if "retried" in job.kind:
+            status = ask.outcome()
+            shutil.copy(self._world.media_folder / job.medium, late)
+            if status is not JobStatus.COMPLETED:
+                ask.retry()
+
+
+@dataclass
+class Asking:
+    """A person's requests about one job, repeated at one API after the other until one answers."""
+
+    world: World
+    job_id: int
+    _turn: Iterator[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._turn = iter(range(self.job_id, 10**9))
+
+    def submit(self, url: str) -> None:
+        """Asks for a URL to be transcribed."""
+        self._ask(
+            lambda http: http.post("/api/tasks/process", json={"url": url, "job_id": self.job_id})
+        )
+
+    def upload(self, path: Path) -> None:
+        """Sends a file, slowly."""
+        content = path.read_bytes()
+        self._ask(
+            lambda http: http.post(
+                "/api/upload",
+                data={"job_id": str(self.job_id)},
+                files={"file": (path.name, _Slow(content))},
+            )
+        )
+
+    def cancel(self) -> None:
+        """Asks for the job to be stopped; 409: it has ended before."""
+        self._ask(lambda http: http.post(f"/api/jobs/{self.job_id}/cancel"), 409)
+
+    def retry(self) -> None:
+        """Asks for another try; 409: an earlier request of ours did it, its answer was lost."""
+        self._ask(lambda http: http.post(f"/api/jobs/{self.job_id}/retry"), 409)
+
+    def outcome(self) -> JobStatus:
+        """Waits for the end, as the database tells it."""
+        until(
+            lambda: status_of(self.world, self.job_id) in TERMINAL,
+            PATIENCE_S,
+            lambda: f"job {self.job_id} has not ended",
+        )
+        status = status_of(self.world, self.job_id)
+        assert status is not None
+        return status
+
+    def _ask(self, request: Callable[[httpx.Client], httpx.Response], *well: int) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            with self.world.client(next(self._turn)) as http:
+                try:
+                    answer = request(http)
+                except httpx.TransportError:
+                    answer = None
+            if answer is not None and answer.status_code < 500:
+                assert answer.is_success or answer.status_code in well, answer.text
+                return
+            time.sleep(AGAIN_S)
+        raise AssertionError(f"nobody answered about job {self.job_id}")
+
+
+class _Slow(io.BytesIO):
+    """A file that comes over a slow line: about a second for all of it."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self._block = max(1, len(content) // UPLOAD_BLOCKS)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        time.sleep(1 / UPLOAD_BLOCKS)
+        return super().read(self._block if size is None or size < 0 else min(size, self._block))
+
+
+def status_of(world: World, job_id: int) -> JobStatus | None:
+    """The job's status; None: there is no such job."""
+    found = world.rows("SELECT status FROM jobs WHERE id = :id", id=job_id)
+    return JobStatus(str(found[0]["status"])) if found else None

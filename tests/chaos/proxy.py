@@ -1,0 +1,150 @@
+"""A TCP proxy that fails as networks do: it cuts, refuses, stalls, delays, loses answers.
+
+One thread and one event loop serve a proxy; what it does to connections is changed from any other
+thread, while they are open.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from hearsight.stack.ports import HOST
+
+BLOCK = 64 * 1024
+
+
+class Proxy:
+    """Between a client and the server on `target`; `port` is where clients come."""
+
+    def __init__(self, target: int) -> None:
+        self.port = 0
+        self._target = target
+        self._refusing = False
+        self._delay_s = 0.0
+        self._answers_to_lose = 0
+        self._lose_after = b""
+        self._flowing: asyncio.Event
+        self._links: set[_Link] = set()
+        self._loop: asyncio.AbstractEventLoop
+        self._end: asyncio.Event
+        self._up = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="proxy")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._up.wait()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join()
+
+    def cut(self) -> None:
+        """Resets every open connection."""
+        self._do(self._cut)
+
+    def refuse(self, *, on: bool) -> None:
+        """Takes no new connection while on; those that are open stay."""
+        self._refusing = on
+
+    def stall(self, *, on: bool) -> None:
+        """Half-open: connections stay and are taken, and nothing passes while on."""
+        self._do(self._flowing.clear if on else self._flowing.set)
+
+    def delay(self, seconds: float) -> None:
+        """Each block waits so long before it passes, in both directions."""
+        self._delay_s = seconds
+
+    def lose_answers(self, count: int, *, after: bytes = b"") -> None:
+        """The next `count` connections that ask something with `after` in it are cut when answered.
+
+        What was asked has happened, and whoever asked can't know.
+        """
+        self._lose_after = after
+        self._answers_to_lose = count
+
+    def aim(self, target: int) -> None:
+        """Sends new connections to another port."""
+        self._target = target
+
+    def _do(self, what: Callable[[], object]) -> None:
+        self._loop.call_soon_threadsafe(what)
+
+    def _cut(self) -> None:
+        for link in list(self._links):
+            link.client.transport.abort()
+            link.server.transport.abort()
+
+    async def _main(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._end = asyncio.Event()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        server = await asyncio.start_server(self._serve, HOST, 0)
+        self.port = server.sockets[0].getsockname()[1]
+        self._up.set()
+        await self._end.wait()
+        server.close()
+        self._cut()
+        self._flowing.set()
+        await asyncio.gather(*(link.done.wait() for link in list(self._links)))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._refusing:
+            writer.transport.abort()
+            return
+        try:
+            answers, asks = await asyncio.open_connection(HOST, self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        link = _Link(writer, asks)
+        self._links.add(link)
+        try:
+            await asyncio.gather(self._ask(reader, link), self._answer(answers, link))
+        finally:
+            self._links.discard(link)
+            link.done.set()
+
+    async def _ask(self, reader: asyncio.StreamReader, link: "_Link") -> None:
+        async for block in self._passing(reader):
+            if self._answers_to_lose > 0 and self._lose_after in block:
+                self._answers_to_lose -= 1
+                link.doomed = True
+            link.server.write(block)
+        link.server.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, link: "_Link") -> None:
+        async for block in self._passing(reader):
+            if link.doomed:
+                link.client.transport.abort()
+                break
+            link.client.write(block)
+        link.client.close()
+
+    async def _passing(self, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+        with contextlib.suppress(ConnectionError):
+            while block := await reader.read(BLOCK):
+                if self._delay_s:
+                    await asyncio.sleep(self._delay_s)
+                await self._flowing.wait()
+                yield block
+
+
+@dataclass(eq=False)
+class _Link:
+    """One client's connection, and the one to the server that belongs to it."""
+
+    client: asyncio.StreamWriter
+    server: asyncio.StreamWriter
+    doomed: bool = False
+    done: asyncio.Event = field(default_factory=asyncio.Event)
