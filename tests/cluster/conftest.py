@@ -31,7 +31,6 @@ ORDER = (
     "test_uninstall",
     "test_upgrade",
     "test_skaffold",
-    "test_network_policies",
 )
 """Tests share an installation, so what disturbs it comes late, and what removes it last."""
 LIMIT_S = 1800
