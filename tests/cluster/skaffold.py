@@ -77,6 +77,7 @@ class Skaffold:
         with log.open("wb") as output:
             process = subprocess.Popen(
                 self._command("dev", "--port-forward=off"),
+                cwd=self.tree,  # it watches the folder it is started in
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
