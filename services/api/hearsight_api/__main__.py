@@ -6,7 +6,6 @@ import structlog
 import uvicorn
 
 from hearsight_api.app import create_app
-from hearsight_core.first_process import end_on_sigterm
 from hearsight_core.settings import ApiSettings, masked
 from hearsight_core.telemetry import logs
 
@@ -45,5 +44,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    end_on_sigterm()
     sys.exit(main())
