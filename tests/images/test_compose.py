@@ -121,6 +121,14 @@ def test_the_api_alone_has_a_port_and_on_this_machine_alone() -> None:
     assert ports == {"api": ["127.0.0.1:${HEARSIGHT_PORT:-8000}:8000"]}
 
 
+def test_the_images_are_those_of_the_chart() -> None:
+    chart = yaml.safe_load((REPOSITORY / "charts/hearsight/Chart.yaml").read_text("utf-8"))
+    services = yaml.safe_load(FILE.read_text("utf-8"))["services"]
+    ours = [one["image"] for one in services.values() if "/hearsight/" in one["image"]]
+    assert len(ours) == 5
+    assert all(f"${{HEARSIGHT_VERSION:-{chart['appVersion']}}}" in image for image in ours)
+
+
 @pytest.mark.timeout(900)
 def test_speech_is_recognised_and_is_still_there_after_a_stop(
     compose: Compose, tmp_path: Path
