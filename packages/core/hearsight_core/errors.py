@@ -5,6 +5,12 @@
     │   ├── InvalidRequestError      request.invalid
     │   ├── UnsupportedUrlError      request.unsupported_url
     │   ├── ForbiddenAddressError    request.forbidden_address
+    │   ├── AccessError              who asks, and whether they may
+    │   │   ├── KeyMissingError          auth.missing
+    │   │   ├── KeyInvalidError          auth.invalid
+    │   │   ├── ScopeMissingError        auth.forbidden
+    │   │   ├── ForeignRequestError      auth.foreign
+    │   │   └── KeyNotFoundError         auth.key_not_found
     │   ├── JobNotFoundError         job.not_found
     │   ├── JobConflictError         job.conflict
     │   ├── JobStateError            job.state
@@ -103,6 +109,40 @@ class ForbiddenAddressError(RequestError):
     """The address lies inside a private or reserved network."""
 
     code = "request.forbidden_address"
+
+
+class AccessError(RequestError):
+    """Who asks may not do this, or has not said who they are."""
+
+
+class KeyMissingError(AccessError):
+    """No API key was sent, and one is asked for."""
+
+    code = "auth.missing"
+
+
+class KeyInvalidError(AccessError):
+    """The API key is none of ours, or was revoked."""
+
+    code = "auth.invalid"
+
+
+class ScopeMissingError(AccessError):
+    """The API key may not do this."""
+
+    code = "auth.forbidden"
+
+
+class ForeignRequestError(AccessError):
+    """An API without keys was asked by another name than this machine's, or by another site."""
+
+    code = "auth.foreign"
+
+
+class KeyNotFoundError(AccessError):
+    """There is no API key of this id."""
+
+    code = "auth.key_not_found"
 
 
 class JobNotFoundError(RequestError):

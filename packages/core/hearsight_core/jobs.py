@@ -98,6 +98,7 @@ class Job:
     duration_ms: int | None
     options: RecognitionOptions
     priority: Priority
+    owner: str
     request_digest: str
     language: str | None
     language_probability: float | None
@@ -182,6 +183,7 @@ def progress_of(job: Job) -> ProgressData:
     }
     return ProgressData(
         job_id=job.id,
+        owner=job.owner,
         status=job.status,
         stage=job.stage,
         progress_percent=job.stage_percent,

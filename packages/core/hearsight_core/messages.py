@@ -20,6 +20,28 @@ _TEXTS: dict[str, tuple[str, str]] = {
         " it in HEARSIGHT_DOWNLOAD_ALLOW_HOSTS.",
         "{host} 位于私有或保留网络，不予下载。如果它属于您，请将其加入 HEARSIGHT_DOWNLOAD_ALLOW_HOSTS。",
     ),
+    "auth.missing": (
+        "This needs an API key. Send it as: Authorization: Bearer hs_... (hearsight reads it from"
+        " HEARSIGHT_API_KEY). Make one with: hearsight keys create",
+        "此操作需要 API 密钥。请发送请求头 Authorization: Bearer hs_...（hearsight 命令读取 HEARSIGHT_API_KEY）。创建密钥：hearsight keys create",
+    ),
+    "auth.invalid": (
+        "This API key is not valid, or was revoked. Make another with: hearsight keys create",
+        "该 API 密钥无效或已被撤销。请用 hearsight keys create 创建新的密钥。",
+    ),
+    "auth.forbidden": (
+        "This API key may not do this: it lacks the scope {scope}.",
+        "该 API 密钥无权执行此操作：缺少权限 {scope}。",
+    ),
+    "auth.foreign": (
+        "This API asks for no keys, so it answers this machine only and no other site's page. Ask"
+        " for keys with HEARSIGHT_AUTH=on.",
+        "该 API 未启用密钥，因此只响应本机请求，不响应其他网站的页面。可用 HEARSIGHT_AUTH=on 启用密钥。",
+    ),
+    "auth.key_not_found": (
+        "There is no key {key_id}. List them with: hearsight keys list",
+        "没有编号为 {key_id} 的密钥。可用 hearsight keys list 查看。",
+    ),
     "job.not_found": (
         "There is no job {job_id}. List the jobs with GET /api/jobs.",
         "没有编号为 {job_id} 的任务。可用 GET /api/jobs 查看任务列表。",

@@ -4,16 +4,19 @@ An entry point builds one of these once and passes it down; importing this modul
 `docs/settings.md` is the same list for people, and a test holds the two together.
 """
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hearsight_core.messages import Language
 
 MIB = 1024 * 1024
+
+Auth = Literal["auto", "on", "off"]
 
 
 def masked(url: str) -> str:
@@ -23,6 +26,19 @@ def masked(url: str) -> str:
         return url
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a server bound to `host` can be reached from this machine alone."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def asks_for_keys(auth: Auth, host: str) -> bool:
+    """Whether an API so set, and bound to `host`, asks for keys."""
+    return auth == "on" or (auth == "auto" and not is_loopback(host))
 
 
 class CoreSettings(BaseSettings):
@@ -81,6 +97,11 @@ class ApiSettings(CoreSettings):
 
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on.")
+    auth: Auth = Field(
+        "auto",
+        description="Whether requests need an API key: on, off, or auto: unless HEARSIGHT_HOST is"
+        " a loopback address.",
+    )
     max_upload_bytes: int = Field(4096 * MIB, gt=0, description="Largest upload taken, bytes.")
     dispatch_interval_s: float = Field(
         1.0, gt=0, description="Seconds between two rounds of the dispatcher."
@@ -188,6 +209,9 @@ class StackSettings(BaseSettings):
     port: int = Field(8000, ge=1, le=65535, description="Port the API listens on.")
     url: str | None = Field(
         None, description="Address of the API that the command speaks to; unset: the local stack's."
+    )
+    api_key: SecretStr | None = Field(
+        None, description="API key that the command sends; unset: the local stack's, if it has one."
     )
 
 

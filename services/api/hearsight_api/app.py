@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from hearsight_api import problems
+from hearsight_api.access import Access
 from hearsight_api.body_limit import BodyLimit
 from hearsight_api.problems import FieldProblem, Problem
 from hearsight_api.requests_log import RequestLog
@@ -32,12 +33,16 @@ def create_app(settings: ApiSettings) -> FastAPI:
         services = Services.build(settings)
         app.state.services = services
         services.dispatcher.start()
-        feeding = asyncio.create_task(services.watchers.run(), name="watchers")
+        running = {
+            asyncio.create_task(services.watchers.run(), name="watchers"),
+            asyncio.create_task(services.keyring.run(), name="keyring"),
+        }
         yield
         # Once is not always enough: a cancel that comes while Redis is being connected can be lost.
-        while not feeding.done():
-            feeding.cancel()
-            await asyncio.wait({feeding}, timeout=1)
+        while running:
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=1)
         await asyncio.to_thread(services.close)
 
     app = FastAPI(
@@ -52,6 +57,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         app.include_router(module.router)
     problems.install(app, settings.language)
     app.add_middleware(BodyLimit)
+    app.add_middleware(Access, settings)
     app.add_middleware(problems.LastResort, settings.language)
     app.add_middleware(RequestLog)
     _describe_problems(app)

@@ -105,6 +105,7 @@ class JobView(BaseModel):
     model: str | None
     options: RecognitionOptions
     priority: Priority
+    owner: str = Field(description="Whose job it is: the owner of the key it was handed in with.")
     error_code: str | None
     error: str | None
     cancel_requested: bool

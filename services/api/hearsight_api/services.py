@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from hearsight_api.keyring import Keyring
 from hearsight_api.watchers import Watchers
 from hearsight_core.addresses import AddressGuard
 from hearsight_core.broker import HintSender, celery_app
@@ -28,6 +29,7 @@ class Services:
     guard: AddressGuard
     dispatcher: Dispatcher
     watchers: Watchers
+    keyring: Keyring
 
     @classmethod
     def build(cls, settings: ApiSettings) -> "Services":
@@ -52,6 +54,7 @@ class Services:
             hints=hints,
             guard=AddressGuard(settings.allow_hosts),
             watchers=Watchers(settings.redis_url),
+            keyring=Keyring(database),
             dispatcher=Dispatcher(
                 database=database,
                 hints=hints,

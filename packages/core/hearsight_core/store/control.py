@@ -11,17 +11,17 @@ from hearsight_core.store.database import Database
 from hearsight_core.store.tables import jobs, tasks
 
 
-def cancel(database: Database, job_id: int, language: Language) -> Job:
+def cancel(database: Database, job_id: int, language: Language, *, owner: str | None = None) -> Job:
     """Asks a job to stop; it is cancelled at once unless a worker has to let go first.
 
     A second cancel changes nothing.
 
     Raises:
-        JobNotFoundError: there is none, or it is being deleted.
+        JobNotFoundError: there is none, it is another `owner`'s, or it is being deleted.
         JobStateError: it has completed or failed.
     """
     with database.begin() as connection:
-        job = locked_job(connection, job_id)
+        job = locked_job(connection, job_id, owner=owner)
         if job.deleted:
             raise JobNotFoundError(job_id=job_id)
         if job.status is JobStatus.CANCELLED or job.cancel_requested:
@@ -38,15 +38,15 @@ def cancel(database: Database, job_id: int, language: Language) -> Job:
         )
 
 
-def retry(database: Database, job_id: int, language: Language) -> Job:
+def retry(database: Database, job_id: int, language: Language, *, owner: str | None = None) -> Job:
     """Puts a failed or cancelled job back into the queue; what is recognised is kept.
 
     Raises:
-        JobNotFoundError: there is none, or it is being deleted.
+        JobNotFoundError: there is none, it is another `owner`'s, or it is being deleted.
         JobStateError: it has neither failed nor been cancelled.
     """
     with database.begin() as connection:
-        job = locked_job(connection, job_id)
+        job = locked_job(connection, job_id, owner=owner)
         if job.deleted:
             raise JobNotFoundError(job_id=job_id)
         if job.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
@@ -81,14 +81,16 @@ def retry(database: Database, job_id: int, language: Language) -> Job:
         )
 
 
-def mark_deleted(database: Database, job_id: int, language: Language) -> Job:
+def mark_deleted(
+    database: Database, job_id: int, language: Language, *, owner: str | None = None
+) -> Job:
     """Hides a job from everybody and stops its work; `purge` removes what is left of it.
 
     Raises:
-        JobNotFoundError: there is none, or it is being deleted already.
+        JobNotFoundError: there is none, it is another `owner`'s, or it is being deleted already.
     """
     with database.begin() as connection:
-        job = locked_job(connection, job_id)
+        job = locked_job(connection, job_id, owner=owner)
         if job.deleted:
             raise JobNotFoundError(job_id=job_id)
         values: dict[str, object] = {"deleted_at": func.now()}

@@ -18,6 +18,7 @@ from hearsight_core.contract import (
 )
 from hearsight_core.errors import JobConflictError
 from hearsight_core.jobs import RANK_OFFSET, Job, Priority, TaskState, overall_percent
+from hearsight_core.keys import DEFAULT_OWNER
 from hearsight_core.messages import Language, render
 from hearsight_core.store.database import Database
 from hearsight_core.store.rows import job_of
@@ -43,6 +44,7 @@ class Submission:
     upload: Upload | None
     options: RecognitionOptions
     priority: Priority
+    owner: str = DEFAULT_OWNER
 
     @property
     def digest(self) -> str:
@@ -77,7 +79,8 @@ def accept(
     """Stores a job and its download task; with a job id that exists, answers with that job.
 
     Raises:
-        JobConflictError: the id belongs to another request, or to a job being deleted.
+        JobConflictError: the id belongs to another request, to another owner's job whatever that
+            asks for, or to a job being deleted.
     """
     with database.begin() as connection:
         job = _inserted(connection, submission, language, job_id)
@@ -113,6 +116,7 @@ def _inserted(
         "source_url": submission.url,
         "options": submission.options.model_dump(),
         "priority": submission.priority,
+        "owner": submission.owner,
         "request_digest": submission.digest,
     }
     if upload := submission.upload:
@@ -142,6 +146,8 @@ def _existing(connection: Connection, submission: Submission, job_id: int) -> Ac
     if row is None:
         raise JobConflictError(job_id=job_id, field="job_id")
     job = job_of(row)
-    if job.deleted or job.request_digest != submission.digest:
+    # To another owner, an equal request must not look otherwise than a different one.
+    own = job.owner == submission.owner
+    if not own or job.deleted or job.request_digest != submission.digest:
         raise JobConflictError(job_id=job_id, field="job_id")
     return Accepted(job=job, task_id=row.task_id, created=False)

@@ -24,10 +24,11 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from hearsight_core.contract import JobStatus, Queue, Stage, TaskKind
 from hearsight_core.jobs import TaskState
+from hearsight_core.keys import DEFAULT_OWNER, OWNER_PATTERN
 
 
 class AnyText(TypeDecorator[str]):
@@ -102,7 +103,9 @@ jobs = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
+    Column("owner", Text, nullable=False, server_default=text(f"'{DEFAULT_OWNER}'")),
     CheckConstraint("id > 0", name="id_positive"),
+    CheckConstraint(f"owner ~ '^({OWNER_PATTERN})$'", name="owner"),
     CheckConstraint(
         "(status IN ('completed', 'failed', 'cancelled')) = (finished_at IS NOT NULL)",
         name="finished_when_terminal",
@@ -110,6 +113,10 @@ jobs = Table(
     CheckConstraint("(status = 'failed') = (error_code IS NOT NULL)", name="error_when_failed"),
     Index("ix_jobs_newest", text("created_at DESC"), text("id DESC")),
     Index("ix_jobs_by_status", "status", text("created_at DESC"), text("id DESC")),
+    Index("ix_jobs_of_owner", "owner", text("created_at DESC"), text("id DESC")),
+    Index(
+        "ix_jobs_of_owner_by_status", "owner", "status", text("created_at DESC"), text("id DESC")
+    ),
     Index("ix_jobs_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
 )
 
@@ -195,4 +202,23 @@ workers = Table(
     Column("slots", Integer, nullable=False),
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("owner", Text, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("note", AnyText, nullable=False, server_default=text("''")),
+    Column("bootstrap", Boolean, nullable=False, server_default=text("false")),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("last_used_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+    CheckConstraint("digest ~ '^[0-9a-f]{64}$' AND id = left(digest, 12)", name="digest"),
+    CheckConstraint(f"owner ~ '^({OWNER_PATTERN})$'", name="owner"),
+    CheckConstraint(
+        "cardinality(scopes) > 0 AND scopes <@ ARRAY['submit', 'read', 'admin']", name="scopes"
+    ),
 )

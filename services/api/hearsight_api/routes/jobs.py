@@ -10,6 +10,7 @@ import structlog
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import TypeAdapter
 
+from hearsight_api.access import MayRead, MaySubmit
 from hearsight_api.problems import responses
 from hearsight_api.schemas import Accepted, JobPage, JobView, ProcessRequest
 from hearsight_api.services import Injected, Services
@@ -72,13 +73,16 @@ def answer(accepted: submission.Accepted, response: Response) -> Accepted:
     },
     summary="Transcribe a URL",
 )
-def process(request: ProcessRequest, response: Response, services: Injected) -> Accepted:
+def process(
+    request: ProcessRequest, response: Response, services: Injected, caller: MaySubmit
+) -> Accepted:
     """Takes a job and answers at once; follow it with its progress or its events."""
     wanted = Submission(
         url=services.guard.check_url(request.url),
         upload=None,
         options=request.recognition(),
         priority=request.priority,
+        owner=caller.owner,
     )
     return answer(accept(services, wanted, request.job_id), response)
 
@@ -105,6 +109,7 @@ def _read_cursor(cursor: str) -> tuple[datetime, int]:
 )
 def list_jobs(
     services: Injected,
+    caller: MayRead,
     limit: Annotated[int, Query(ge=1, le=200, description="Jobs on a page.")] = 50,
     cursor: Annotated[
         str | None, Query(max_length=200, description="`next_cursor` of the page before.")
@@ -114,7 +119,9 @@ def list_jobs(
     """Pages stay stable while jobs come in: a cursor names a place, not an offset."""
     before = _read_cursor(cursor) if cursor else None
     # One more than asked tells whether there is another page.
-    found = listing.newest(services.database, limit=limit + 1, status=status, before=before)
+    found = listing.newest(
+        services.database, limit=limit + 1, status=status, before=before, owner=caller.sees
+    )
     page = found[:limit]
     more = len(found) > limit
     return JobPage(
@@ -127,9 +134,9 @@ def list_jobs(
     responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
     summary="Show a job",
 )
-def show(job_id: PathJobId, services: Injected) -> JobView:
+def show(job_id: PathJobId, services: Injected, caller: MayRead) -> JobView:
     """Everything known of a job but its transcript."""
-    return JobView.of(listing.get(services.database, job_id))
+    return JobView.of(listing.get(services.database, job_id, owner=caller.sees))
 
 
 @router.post(
@@ -137,9 +144,9 @@ def show(job_id: PathJobId, services: Injected) -> JobView:
     responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY),
     summary="Cancel a job",
 )
-def cancel(job_id: PathJobId, services: Injected) -> JobView:
+def cancel(job_id: PathJobId, services: Injected, caller: MaySubmit) -> JobView:
     """Stops a job; a worker that is busy with it lets go within seconds. Twice is as once."""
-    job = control.cancel(services.database, job_id, services.settings.language)
+    job = control.cancel(services.database, job_id, services.settings.language, owner=caller.sees)
     services.news.publish(progress_of(job))
     return JobView.of(job)
 
@@ -149,9 +156,9 @@ def cancel(job_id: PathJobId, services: Injected) -> JobView:
     responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY),
     summary="Retry a failed or cancelled job",
 )
-def retry(job_id: PathJobId, services: Injected) -> JobView:
+def retry(job_id: PathJobId, services: Injected, caller: MaySubmit) -> JobView:
     """Puts a job back into the queue; what is fetched and recognised already is kept."""
-    job = control.retry(services.database, job_id, services.settings.language)
+    job = control.retry(services.database, job_id, services.settings.language, owner=caller.sees)
     services.news.publish(progress_of(job))
     send_hints(services)
     return JobView.of(job)
@@ -163,9 +170,11 @@ def retry(job_id: PathJobId, services: Injected) -> JobView:
     responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
     summary="Delete a job, its media and its transcript",
 )
-def delete(job_id: PathJobId, services: Injected) -> None:
+def delete(job_id: PathJobId, services: Injected, caller: MaySubmit) -> None:
     """Gone at once for everybody; a job in work is cancelled first, its objects follow."""
-    job = control.mark_deleted(services.database, job_id, services.settings.language)
+    job = control.mark_deleted(
+        services.database, job_id, services.settings.language, owner=caller.sees
+    )
     # Sends everybody who watches to the database, where the job is gone.
     services.news.publish(progress_of(job), segments_after=job.version)
     services.news.forget(job_id)
