@@ -5,7 +5,14 @@ from typing import cast
 
 from sqlalchemy import text
 
-from hearsight_core.contract import Hint, Queue, RecognitionOptions, Segment
+from hearsight_core.contract import (
+    DEFAULT_POOL,
+    Hint,
+    RecognitionOptions,
+    Segment,
+    TaskKind,
+    queue_of,
+)
 from hearsight_core.jobs import Job, Part, Priority, Task
 from hearsight_core.messages import Language
 from hearsight_core.store import leases, outcomes, submission, work
@@ -17,6 +24,9 @@ from hearsight_core.store.submission import Accepted, Submission
 EN: Language = "en"
 AT_ONCE = RetryPolicy(max_failures=3, backoff_s=0, backoff_max_s=0)
 """Three tries, without a pause between."""
+
+DOWNLOAD = queue_of(TaskKind.DOWNLOAD)
+ASR = queue_of(TaskKind.TRANSCRIBE)
 
 CHUNK_MS = 10_000
 
@@ -40,17 +50,27 @@ def states(database: Database, job_id: int) -> list[str]:
 
 
 def request(
-    url: str = "https://example.org/talk.mp4", *, priority: Priority = "normal"
+    url: str = "https://example.org/talk.mp4",
+    *,
+    priority: Priority = "normal",
+    pool: str = DEFAULT_POOL,
 ) -> Submission:
     """A request to transcribe what lies at `url`."""
-    return Submission(url=url, upload=None, options=RecognitionOptions(), priority=priority)
+    return Submission(
+        url=url, upload=None, options=RecognitionOptions(), priority=priority, pool=pool
+    )
 
 
 def accepted(
-    database: Database, *, job_id: int | None = None, priority: Priority = "normal"
+    database: Database,
+    *,
+    job_id: int | None = None,
+    priority: Priority = "normal",
+    pool: str = DEFAULT_POOL,
 ) -> Accepted:
     """A new job, not worked on yet."""
-    return submission.accept(database, request(priority=priority), EN, job_id=job_id)
+    wanted = request(priority=priority, pool=pool)
+    return submission.accept(database, wanted, EN, job_id=job_id)
 
 
 def claim(
@@ -71,9 +91,11 @@ def claimed(
     return found
 
 
-def downloading(database: Database, *, job_id: int | None = None) -> Claim:
+def downloading(
+    database: Database, *, job_id: int | None = None, pool: str = DEFAULT_POOL
+) -> Claim:
     """A new job whose download is claimed."""
-    return claimed(database, accepted(database, job_id=job_id).task_id)
+    return claimed(database, accepted(database, job_id=job_id, pool=pool).task_id)
 
 
 def a_part(job_id: int, index: int, *, chunks: int = 2) -> Part:
@@ -101,10 +123,15 @@ def add_part(database: Database, download: Task, index: int, *, chunks: int = 2)
 
 
 def cut(
-    database: Database, *, parts: int, chunks: int = 2, job_id: int | None = None
+    database: Database,
+    *,
+    parts: int,
+    chunks: int = 2,
+    job_id: int | None = None,
+    pool: str = DEFAULT_POOL,
 ) -> tuple[Job, list[str]]:
     """A job that is downloaded and cut, and the ids of the tasks that transcribe its parts."""
-    download = downloading(database, job_id=job_id).task
+    download = downloading(database, job_id=job_id, pool=pool).task
     ids = [add_part(database, download, index, chunks=chunks) for index in range(parts)]
     work.finish_cut(database, download, parts * chunks * CHUNK_MS)
     return outcomes.finish(database, download, EN), ids
@@ -153,13 +180,13 @@ def expire(database: Database, task_id: str) -> None:
     )
 
 
-def queued(database: Database, queue: Queue) -> list[str]:
+def queued(database: Database, queue: str) -> list[str]:
     """The ids of the waiting tasks of a queue."""
     return [
         str(row["id"])
         for row in rows(
             database,
             "SELECT id FROM tasks WHERE queue = :queue AND state = 'waiting' ORDER BY rank_at, id",
-            queue=queue.value,
+            queue=queue,
         )
     ]

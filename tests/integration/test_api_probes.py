@@ -54,7 +54,7 @@ def test_all_is_well_when_all_is_well(http: httpx.Client) -> None:
     assert http.get("/healthz").json() == {"status": "ok"}
     ready = http.get("/readyz").json()
     assert ready["status"] == "ok"
-    assert ready["postgresql"]
+    assert ready["keys"] == "loopback"
 
 
 def test_metrics_name_routes_and_never_jobs(served: Served, http: httpx.Client) -> None:

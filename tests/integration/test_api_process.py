@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from tests.integration.conftest import Together
+from tests.servers import api
 from tests.servers.api import Served, problem
 from tests.store import claimed, rows
 
@@ -33,6 +34,30 @@ def test_a_url_is_taken_at_once(served: Served, http: httpx.Client) -> None:
     assert shown["source_url"] == URL
     assert shown["options"]["language"] == "en"
     assert shown["options"]["hotwords"] == "HearSight"
+
+
+@pytest.fixture(scope="module")
+def pooled(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A client of an API beside the other one, on the same stores, that knows two pools."""
+    env = {**served.env, "HEARSIGHT_ASR_POOLS": "large,default"}
+    log = tmp_path_factory.mktemp("pooled") / "api.log"
+    with api.running(log, env) as server, server.client() as client:
+        yield client
+
+
+def test_a_job_goes_to_the_pool_it_names_else_to_the_first(pooled: httpx.Client) -> None:
+    for named, pool in {"default": "default", "large": "large", None: "large"}.items():
+        taken = pooled.post(TASKS, json={"url": URL, "pool": named}).json()
+        assert pooled.get(f"/api/jobs/{taken['job_id']}").json()["pool"] == pool
+
+
+def test_a_pool_that_does_not_exist_is_refused_and_the_others_are_named(
+    pooled: httpx.Client,
+) -> None:
+    said = problem(
+        pooled.post(TASKS, json={"url": URL, "pool": "huge"}), 422, "request.unknown_pool"
+    )
+    assert "large, default" in said["pool"]
 
 
 def test_the_same_request_again_makes_no_second_job(served: Served, http: httpx.Client) -> None:
@@ -120,6 +145,9 @@ def test_an_id_of_our_own_choice_is_never_one_that_a_client_took(http: httpx.Cli
         ({"url": URL, "job_id": 0}, "request.invalid", "job_id"),
         ({"url": URL, "job_id": 2**63}, "request.invalid", "job_id"),
         ({"url": URL, "initial_prompt": "a\0b"}, "request.invalid", "initial_prompt"),
+        ({"url": URL, "pool": "large"}, "request.unknown_pool", "pool"),
+        ({"url": URL, "pool": ""}, "request.unknown_pool", "pool"),
+        ({"url": URL, "pool": "x" * 1000}, "request.invalid", "pool"),
     ],
 )
 def test_a_bad_request_is_refused_by_the_name_of_its_field(

@@ -126,6 +126,13 @@ def test_a_bad_field(http: httpx.Client, name: str, value: str | bytes, *, behin
     assert name in problem(answer, 422, "request.invalid")
 
 
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_pool_that_does_not_exist(http: httpx.Client, *, behind: bool) -> None:
+    parts = [field("pool", "huge"), file(wav())]
+    answer = send(http, *(parts[::-1] if behind else parts))
+    assert "default" in problem(answer, 422, "request.unknown_pool")["pool"]
+
+
 def test_a_field_given_twice(http: httpx.Client) -> None:
     answer = send(http, field("task", "translate"), field("task", "translate"), file(wav()))
     assert "task" in problem(answer, 422, "request.invalid")

@@ -209,6 +209,18 @@ def test_an_address_that_is_none_is_an_error_not_a_traceback(tmp_path: Path, url
     assert "Traceback" not in done.stderr
 
 
+def test_a_pool_is_asked_for_only_if_it_is_named(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = serve(answer(202, '{"job_id": 7, "task_id": "a", "status": "pending"}'))
+    for option in (["--pool", "large"], []):
+        submit = ["submit", "http://example.org/a.mp3", *option]
+        assert hearsight(*submit, "--url", server.url, home=tmp_path).returncode == Exit.OK
+    named, unnamed = map(json.loads, server.bodies)
+    assert named["pool"] == "large"
+    assert "pool" not in unnamed
+
+
 def test_a_problem_is_shown_with_its_code_and_the_request_id(
     serve: Callable[..., Server], tmp_path: Path
 ) -> None:

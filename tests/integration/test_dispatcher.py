@@ -11,8 +11,9 @@ from redis import Redis
 from hearsight.stack.ports import free_port
 from hearsight_core import broker
 from hearsight_core.broker import HINTS_AT_LEAST, HintSender, celery_app
-from hearsight_core.contract import EVENTS_CHANNEL, JobStatus, Queue
+from hearsight_core.contract import EVENTS_CHANNEL, JobStatus
 from hearsight_core.dispatcher import Dispatcher
+from hearsight_core.errors import CorruptError
 from hearsight_core.progress import News
 from hearsight_core.settings import CoreSettings
 from hearsight_core.storage import ObjectStorage
@@ -21,7 +22,19 @@ from hearsight_core.store.database import Database
 from hearsight_core.store.leadership import leading
 from hearsight_core.store.work import Media
 from hearsight_core.telemetry.metrics import JOBS
-from tests.store import AT_ONCE, EN, accepted, claimed, cut, downloading, expire, rows, states
+from tests.store import (
+    ASR,
+    AT_ONCE,
+    DOWNLOAD,
+    EN,
+    accepted,
+    claimed,
+    cut,
+    downloading,
+    expire,
+    rows,
+    states,
+)
 
 Sender = Callable[..., HintSender]
 Leader = Callable[..., Dispatcher]
@@ -78,21 +91,21 @@ class Queues:
     def __init__(self, client: Redis) -> None:
         self._client = client
 
-    def messages(self, queue: Queue) -> list[dict[str, object]]:
+    def messages(self, queue: str) -> list[dict[str, object]]:
         """The messages of a queue, the next one first, without taking them."""
-        found = cast("list[bytes]", self._client.lrange(queue.value, 0, -1))
+        found = cast("list[bytes]", self._client.lrange(queue, 0, -1))
         return [json.loads(message) for message in reversed(found)]
 
-    def task_ids(self, queue: Queue) -> list[str]:
+    def task_ids(self, queue: str) -> list[str]:
         """The tasks that the messages name."""
         return [
             str(cast("dict[str, object]", message["headers"])["id"])
             for message in self.messages(queue)
         ]
 
-    def take(self, queue: Queue) -> None:
+    def take(self, queue: str) -> None:
         """A worker takes a message, and dies."""
-        assert self._client.rpop(queue.value) is not None
+        assert self._client.rpop(queue) is not None
 
     def lose(self) -> None:
         """Redis loses everything."""
@@ -112,11 +125,47 @@ def test_hints_reach_the_queue_of_their_kind_under_the_names_people_know(
     download = accepted(database).task_id
     _, [part] = cut(database, parts=1)
     dispatcher().round()
-    assert queues.task_ids(Queue.DOWNLOAD) == [download]
-    assert queues.task_ids(Queue.ASR) == [part]
-    [message] = queues.messages(Queue.DOWNLOAD)
+    assert queues.task_ids(DOWNLOAD) == [download]
+    assert queues.task_ids(ASR) == [part]
+    [message] = queues.messages(DOWNLOAD)
     assert cast("dict[str, object]", message["headers"])["task"] == "process_job_task"
     assert message["content-type"] == "application/json"
+
+
+def test_each_pool_s_hints_reach_its_queue_however_it_is_called(
+    database: Database, dispatcher: Leader, queues: Queues
+) -> None:
+    _, [ordinary] = cut(database, parts=1)
+    _, large = cut(database, parts=2, pool="large")
+    _, [small] = cut(database, parts=1, pool="0-small")
+    dispatcher().round()
+    assert queues.task_ids(ASR) == [ordinary]
+    assert queues.task_ids("asr.large") == large
+    assert queues.task_ids("asr.0-small") == [small]
+    [message] = queues.messages("asr.0-small")
+    assert cast("dict[str, object]", message["headers"])["task"] == "transcribe_part_task"
+
+
+def test_a_retried_part_goes_to_its_pool_again(
+    database: Database, dispatcher: Leader, queues: Queues
+) -> None:
+    job, [part] = cut(database, parts=1, pool="large")
+    outcomes.fail(database, claimed(database, part).task, CorruptError(), AT_ONCE, EN)
+    control.retry(database, job.id, EN)
+    dispatcher().round()
+    assert queues.task_ids("asr.large") == [part]
+
+
+def test_hints_do_not_pile_up_in_a_queue_that_nobody_reads(
+    database: Database, sender: Sender, queues: Queues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "RESEND_BEHIND_OTHERS_S", 0.001)
+    cut(database, parts=10, pool="large")
+    hints = sender(hint_resend_s=0.001)
+    for _ in range(5):
+        hints.top_up_all()
+        time.sleep(0.01)
+    assert len(queues.messages("asr.large")) == HINTS_AT_LEAST
 
 
 def test_what_is_in_flight_is_not_sent_again(
@@ -126,7 +175,7 @@ def test_what_is_in_flight_is_not_sent_again(
     one = dispatcher()
     for _ in range(3):
         one.round()
-    assert len(queues.task_ids(Queue.DOWNLOAD)) == 1
+    assert len(queues.task_ids(DOWNLOAD)) == 1
 
 
 def test_hints_in_flight_are_bounded_by_the_live_slots(
@@ -134,11 +183,11 @@ def test_hints_in_flight_are_bounded_by_the_live_slots(
 ) -> None:
     for _ in range(12):
         accepted(database)
-    assert sender().top_up(Queue.DOWNLOAD) == HINTS_AT_LEAST
-    leases.heartbeat(database, owner="worker", queue=Queue.DOWNLOAD, slots=5, held={}, lease_s=60)
-    assert sender().top_up(Queue.DOWNLOAD) == 10 - HINTS_AT_LEAST
-    assert sender().top_up(Queue.DOWNLOAD) == 0
-    assert len(queues.task_ids(Queue.DOWNLOAD)) == 10
+    assert sender().top_up(DOWNLOAD) == HINTS_AT_LEAST
+    leases.heartbeat(database, owner="worker", queue=DOWNLOAD, slots=5, held={}, lease_s=60)
+    assert sender().top_up(DOWNLOAD) == 10 - HINTS_AT_LEAST
+    assert sender().top_up(DOWNLOAD) == 0
+    assert len(queues.task_ids(DOWNLOAD)) == 10
 
 
 def test_a_hint_that_was_lost_with_redis_is_sent_again(
@@ -146,10 +195,10 @@ def test_a_hint_that_was_lost_with_redis_is_sent_again(
 ) -> None:
     task_id = accepted(database).task_id
     hints = sender(hint_resend_s=0.1)
-    assert hints.top_up(Queue.DOWNLOAD) == 1
+    assert hints.top_up(DOWNLOAD) == 1
     queues.lose()
-    _wait_for(lambda: hints.top_up(Queue.DOWNLOAD) == 1)
-    assert queues.task_ids(Queue.DOWNLOAD) == [task_id]
+    _wait_for(lambda: hints.top_up(DOWNLOAD) == 1)
+    assert queues.task_ids(DOWNLOAD) == [task_id]
 
 
 def test_a_hint_that_lies_in_the_queue_is_not_sent_again(
@@ -157,10 +206,10 @@ def test_a_hint_that_lies_in_the_queue_is_not_sent_again(
 ) -> None:
     task_id = accepted(database).task_id
     hints = sender(hint_resend_s=0.001)
-    assert hints.top_up(Queue.DOWNLOAD) == 1
+    assert hints.top_up(DOWNLOAD) == 1
     time.sleep(0.05)
-    assert hints.top_up(Queue.DOWNLOAD) == 0
-    assert queues.task_ids(Queue.DOWNLOAD) == [task_id]
+    assert hints.top_up(DOWNLOAD) == 0
+    assert queues.task_ids(DOWNLOAD) == [task_id]
 
 
 def test_a_lost_hint_is_sent_again_even_if_the_queue_never_empties(
@@ -169,11 +218,11 @@ def test_a_lost_hint_is_sent_again_even_if_the_queue_never_empties(
     monkeypatch.setattr(broker, "RESEND_BEHIND_OTHERS_S", 0.2)
     lost, lying = accepted(database).task_id, accepted(database).task_id
     hints = sender()
-    assert hints.top_up(Queue.DOWNLOAD) == 2
-    queues.take(Queue.DOWNLOAD)
-    assert queues.task_ids(Queue.DOWNLOAD) == [lying]
-    _wait_for(lambda: hints.top_up(Queue.DOWNLOAD) > 0)
-    assert lost in queues.task_ids(Queue.DOWNLOAD)
+    assert hints.top_up(DOWNLOAD) == 2
+    queues.take(DOWNLOAD)
+    assert queues.task_ids(DOWNLOAD) == [lying]
+    _wait_for(lambda: hints.top_up(DOWNLOAD) > 0)
+    assert lost in queues.task_ids(DOWNLOAD)
 
 
 @pytest.mark.timeout(60)
@@ -182,11 +231,11 @@ def test_redis_away_loses_no_job(
     database: Database, sender: Sender, queues: Queues, away: str
 ) -> None:
     task_id = accepted(database).task_id
-    sent = sender(**{away: f"redis://127.0.0.1:{free_port()}/0"}).top_up(Queue.DOWNLOAD)
+    sent = sender(**{away: f"redis://127.0.0.1:{free_port()}/0"}).top_up(DOWNLOAD)
     # The queues need no Redis db for results.
     assert sent == (0 if away == "broker_url" else 1)
-    _wait_for(lambda: sent + sender(hint_resend_s=0.1).top_up(Queue.DOWNLOAD) == 1)
-    assert queues.task_ids(Queue.DOWNLOAD) == [task_id]
+    _wait_for(lambda: sent + sender(hint_resend_s=0.1).top_up(DOWNLOAD) == 1)
+    assert queues.task_ids(DOWNLOAD) == [task_id]
 
 
 def test_sending_hints_leaves_nobody_waiting_for_results(
@@ -195,7 +244,7 @@ def test_sending_hints_leaves_nobody_waiting_for_results(
     hints = sender()
     for _ in range(4):
         accepted(database)
-    assert hints.top_up(Queue.DOWNLOAD) == 4
+    assert hints.top_up(DOWNLOAD) == 4
     # The API of other tests may listen for events on the same server.
     assert set(redis.pubsub_channels()) <= {EVENTS_CHANNEL}
 
@@ -209,7 +258,7 @@ def test_an_expired_lease_is_taken_back_told_and_hinted_in_one_round(
     snapshot = news.snapshot(download.job.id)
     assert snapshot is not None
     assert "attempt 2 of 3" in snapshot.message
-    assert queues.task_ids(Queue.DOWNLOAD) == [download.task.id]
+    assert queues.task_ids(DOWNLOAD) == [download.task.id]
 
 
 def test_a_job_that_used_up_its_tries_is_told_as_failed(
@@ -273,10 +322,10 @@ def test_of_several_dispatchers_one_works_and_another_takes_over(
     first.start()
     second.start()
     task_id = accepted(database).task_id
-    _wait_for(lambda: queues.task_ids(Queue.DOWNLOAD) == [task_id])
+    _wait_for(lambda: queues.task_ids(DOWNLOAD) == [task_id])
     first.close()
     another = accepted(database).task_id
-    _wait_for(lambda: queues.task_ids(Queue.DOWNLOAD) == [task_id, another])
+    _wait_for(lambda: queues.task_ids(DOWNLOAD) == [task_id, another])
     assert second.alive()
 
 
@@ -292,7 +341,7 @@ def test_a_dispatcher_outlives_a_round_that_fails(
             " WHERE datname = current_database() AND application_name = 'hearsight-test'"
         )
     task_id = accepted(other).task_id
-    _wait_for(lambda: queues.task_ids(Queue.DOWNLOAD) == [task_id])
+    _wait_for(lambda: queues.task_ids(DOWNLOAD) == [task_id])
     assert one.alive()
     other.close()
 

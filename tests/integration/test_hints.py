@@ -2,17 +2,17 @@
 
 from functools import partial
 
-from hearsight_core.contract import Hint, Queue
+from hearsight_core.contract import Hint
 from hearsight_core.errors import DnsError
 from hearsight_core.store import control, hints, outcomes
 from hearsight_core.store.database import Database
 from hearsight_core.store.outcomes import RetryPolicy
 from tests.integration.conftest import Together
-from tests.store import EN, accepted, claimed, cut, downloading, rows
+from tests.store import ASR, DOWNLOAD, EN, accepted, claimed, cut, downloading, queued, rows
 
 
 def _due(database: Database, *, most: int = 100, resend_s: float = 60) -> list[str]:
-    found = hints.take_due(database, Queue.DOWNLOAD, in_flight_max=most, resend_s=resend_s)
+    found = hints.take_due(database, DOWNLOAD, in_flight_max=most, resend_s=resend_s)
     return [hint.task_id for hint in found]
 
 
@@ -22,7 +22,7 @@ def _age_hints(database: Database) -> None:
 
 def test_what_waits_is_hinted_once(database: Database) -> None:
     made = accepted(database)
-    assert hints.take_due(database, Queue.DOWNLOAD, in_flight_max=4, resend_s=60) == [
+    assert hints.take_due(database, DOWNLOAD, in_flight_max=4, resend_s=60) == [
         Hint(task_id=made.task_id, attempt=0)
     ]
     assert _due(database) == []
@@ -63,7 +63,7 @@ def test_a_job_s_parts_go_in_their_order_and_an_old_job_s_before_a_young_one_s(
 ) -> None:
     _, old = cut(database, parts=12)
     _, young = cut(database, parts=2)
-    found = hints.take_due(database, Queue.ASR, in_flight_max=100, resend_s=60)
+    found = hints.take_due(database, ASR, in_flight_max=100, resend_s=60)
     assert [hint.task_id for hint in found] == [*old, *young]
 
 
@@ -72,8 +72,19 @@ def test_queues_are_told_apart(database: Database) -> None:
     download = accepted(database).task_id
     assert _due(database) == [download]
     assert [
-        hint.task_id for hint in hints.take_due(database, Queue.ASR, in_flight_max=1, resend_s=60)
+        hint.task_id for hint in hints.take_due(database, ASR, in_flight_max=1, resend_s=60)
     ] == [part]
+
+
+def test_the_queues_that_tasks_wait_in_are_told_by_the_database(database: Database) -> None:
+    assert hints.queues(database) == []
+    cut(database, parts=2)
+    accepted(database)
+    for pool in ("large", "small"):
+        cut(database, parts=3, pool=pool)
+    for task_id in queued(database, "asr.small"):
+        claimed(database, task_id)
+    assert hints.queues(database) == [ASR, "asr.large", DOWNLOAD]
 
 
 def test_a_task_in_its_pause_is_not_hinted(database: Database) -> None:
@@ -89,7 +100,7 @@ def test_what_is_given_back_is_hinted_at_once_with_its_attempt(database: Databas
     made = accepted(database)
     assert _due(database) == [made.task_id]
     outcomes.let_go(database, claimed(database, made.task_id).task, EN)
-    assert hints.take_due(database, Queue.DOWNLOAD, in_flight_max=1, resend_s=60) == [
+    assert hints.take_due(database, DOWNLOAD, in_flight_max=1, resend_s=60) == [
         Hint(task_id=made.task_id, attempt=1)
     ]
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from hearsight_core.contract import Hint, JobStatus, Queue
+from hearsight_core.contract import Hint, JobStatus
 from hearsight_core.jobs import Job
 from hearsight_core.store import control, leases, listing, outcomes
 from hearsight_core.store.database import Database
@@ -14,7 +14,9 @@ from hearsight_core.store.leases import Beat
 from hearsight_core.store.outcomes import RetryPolicy
 from tests.integration.conftest import Together
 from tests.store import (
+    ASR,
     AT_ONCE,
+    DOWNLOAD,
     EN,
     accepted,
     add_part,
@@ -33,9 +35,7 @@ from tests.store import (
 def _beat(
     database: Database, held: dict[str, int], *, owner: str = "worker", lease_s: float = 60
 ) -> Beat:
-    return leases.heartbeat(
-        database, owner=owner, queue=Queue.ASR, slots=2, held=held, lease_s=lease_s
-    )
+    return leases.heartbeat(database, owner=owner, queue=ASR, slots=2, held=held, lease_s=lease_s)
 
 
 def _lease_left_s(database: Database, task_id: str) -> float:
@@ -177,16 +177,16 @@ def test_a_heartbeat_tells_to_stop(database: Database, how: str) -> None:
 def test_live_slots_are_those_of_workers_seen_lately(database: Database) -> None:
     for owner in ("one", "two"):
         _beat(database, {}, owner=owner)
-    assert leases.live_slots(database, Queue.ASR, within_s=30) == 4
-    assert leases.live_slots(database, Queue.DOWNLOAD, within_s=30) == 0
+    assert leases.live_slots(database, ASR, within_s=30) == 4
+    assert leases.live_slots(database, DOWNLOAD, within_s=30) == 0
     rows(
         database,
         "UPDATE workers SET seen_at = now() - interval '1 minute' WHERE id = 'one' RETURNING id",
     )
-    assert leases.live_slots(database, Queue.ASR, within_s=30) == 2
+    assert leases.live_slots(database, ASR, within_s=30) == 2
     assert leases.forget_workers(database, unseen_s=30) == 1
     leases.sign_off(database, "two")
-    assert leases.live_slots(database, Queue.ASR, within_s=3600) == 0
+    assert leases.live_slots(database, ASR, within_s=3600) == 0
 
 
 def test_an_expired_lease_is_taken_back_and_counts_as_a_failure(database: Database) -> None:

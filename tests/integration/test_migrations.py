@@ -67,6 +67,60 @@ def test_every_migration_can_be_taken_back_and_applied_again(empty_database_url:
     assert _differences(empty_database_url) == []
 
 
+OLD_JOB = (
+    "INSERT INTO jobs (id, status, stage, stage_percent, message, options, priority,"
+    " request_digest) VALUES (%(id)s, 'processing', 'asr_recognizing', 10, '', '{}', 'normal', 'x')"
+)
+OLD_TASK = (
+    "INSERT INTO tasks (id, job_id, kind, queue, state, part_index, rank_at)"
+    " VALUES (gen_random_uuid(), %(id)s, 'transcribe', 'asr', 'waiting', %(part)s, now())"
+)
+OLD_WORKER = "INSERT INTO workers (id, queue, slots) VALUES (%(id)s, 'asr', 2)"
+"""What the first version writes."""
+
+
+def test_old_services_go_on_while_an_update_rolls(empty_database_url: str) -> None:
+    migrate.upgrade(empty_database_url, "0001")
+    for number in (1, 2):
+        with psycopg.connect(empty_database_url) as connection:
+            connection.execute(OLD_JOB, {"id": number})
+            connection.execute(OLD_TASK, {"id": number, "part": 0})
+            connection.execute(OLD_WORKER, {"id": f"old-{number}"})
+        migrate.upgrade(empty_database_url)
+    with psycopg.connect(empty_database_url) as connection:
+        pools = connection.execute("SELECT id, pool FROM jobs ORDER BY id").fetchall()
+        load = connection.execute("SELECT queue, waiting FROM queue_load").fetchall()
+    assert pools == [(1, "default"), (2, "default")]
+    assert load == [("asr", 2)]
+
+
+def test_a_downgrade_keeps_the_work_of_all_pools(empty_database_url: str) -> None:
+    migrate.upgrade(empty_database_url)
+    with psycopg.connect(empty_database_url) as connection:
+        connection.execute(OLD_JOB, {"id": 1})
+        connection.execute(OLD_TASK, {"id": 1, "part": 0})
+        connection.execute(OLD_WORKER, {"id": "worker"})
+        for table in ("tasks", "workers"):
+            connection.execute(f"UPDATE {table} SET queue = 'asr.large'".encode())  # noqa: S608  a name of our own
+    migrate.downgrade(empty_database_url, "0001")
+    with psycopg.connect(empty_database_url) as connection:
+        queues = connection.execute(
+            "SELECT queue FROM tasks UNION ALL SELECT queue FROM workers"
+        ).fetchall()
+    assert queues == [("asr",), ("asr",)]
+
+
+@pytest.mark.parametrize("queue", ["", "asr.", "asr.Large", "asr.-", "download.large", "celery"])
+def test_what_is_no_queue_is_refused(database_url: str, queue: str) -> None:
+    with (
+        psycopg.connect(database_url) as connection,
+        pytest.raises(psycopg.errors.CheckViolation, match="ck_workers_queue"),
+    ):
+        connection.execute(
+            "INSERT INTO workers (id, queue, slots) VALUES ('worker', %s, 2)", [queue]
+        )
+
+
 def test_upgrades_at_the_same_time_wait_for_each_other(
     empty_database_url: str, together: Together
 ) -> None:

@@ -75,6 +75,7 @@ def test_of_two_requests_for_one_id_one_is_taken_and_the_other_told(
     [
         request("https://example.org/other.mp4"),
         request(priority="high"),
+        request(pool="large"),
         Submission(
             url="https://example.org/talk.mp4",
             upload=None,
@@ -83,7 +84,7 @@ def test_of_two_requests_for_one_id_one_is_taken_and_the_other_told(
         ),
         _upload("ab" * 32),
     ],
-    ids=["address", "priority", "options", "upload"],
+    ids=["address", "priority", "pool", "options", "upload"],
 )
 def test_another_request_for_a_taken_id_conflicts(database: Database, other: Submission) -> None:
     first = submission.accept(database, request(), EN, job_id=42)
@@ -91,6 +92,16 @@ def test_another_request_for_a_taken_id_conflicts(database: Database, other: Sub
         submission.accept(database, other, EN, job_id=42)
     assert caught.value.field == "job_id"
     assert listing.get(database, 42) == first.job
+
+
+def test_a_request_taken_before_there_were_pools_is_still_the_same() -> None:
+    assert request().digest == "5d4667b6809cb290fb88ade041d37714b6a6f97df26d930efc1e8cd7445f50c4"
+    assert request(pool="default").digest == request().digest
+
+
+def test_the_pool_is_kept_with_the_job(database: Database) -> None:
+    assert listing.get(database, accepted(database, pool="large").job.id).pool == "large"
+    assert listing.get(database, accepted(database).job.id).pool == "default"
 
 
 def test_the_same_file_sent_twice_is_the_same_request(database: Database) -> None:

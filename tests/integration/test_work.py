@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from hearsight_core.contract import JobStatus, Queue, Segment, Stage, Word
+from hearsight_core.contract import JobStatus, Segment, Stage, Word
 from hearsight_core.errors import Cancelled, CorruptError, LeaseLost
 from hearsight_core.jobs import ModelUsed, Task, overall_percent
 from hearsight_core.store import control, leases, listing, outcomes, work
@@ -17,6 +17,7 @@ from hearsight_core.store.rows import StoredSegment
 from hearsight_core.store.work import Media, OutOfOrderError
 from tests.integration.conftest import Together
 from tests.store import (
+    ASR,
     AT_ONCE,
     CHUNK_MS,
     EN,
@@ -178,7 +179,7 @@ def test_a_resumed_cut_goes_on_after_the_last_part(database: Database) -> None:
 def test_a_part_waits_at_its_job_s_place_in_the_queue(database: Database) -> None:
     old, young = downloading(database).task, downloading(database).task
     late = [add_part(database, task, index) for index, task in enumerate([young, old])]
-    assert queued(database, Queue.ASR) == late[::-1]
+    assert queued(database, ASR) == late[::-1]
 
 
 def test_a_part_is_added_once(database: Database) -> None:

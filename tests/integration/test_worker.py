@@ -10,7 +10,7 @@ import pytest
 
 from hearsight.stack.ports import free_port
 from hearsight_core.broker import HintSender, celery_app
-from hearsight_core.contract import Hint, JobStatus, Queue, Stage
+from hearsight_core.contract import Hint, JobStatus, Stage
 from hearsight_core.errors import CorruptError, DnsError, LeaseLost
 from hearsight_core.jobs import Job
 from hearsight_core.progress import News
@@ -22,7 +22,7 @@ from hearsight_core.store.outcomes import RetryPolicy
 from hearsight_core.telemetry.metrics import ATTEMPTS, TASKS_RUNNING
 from hearsight_core.worker import Lease, Worker
 from tests.conftest import PostgresServer
-from tests.store import AT_ONCE, EN, accepted, claimed, expire, rows, states
+from tests.store import ASR, AT_ONCE, DOWNLOAD, EN, accepted, claimed, expire, rows, states
 
 HEARTBEAT_S = 0.1
 
@@ -51,7 +51,7 @@ def make(database: Database, news: News, settings: WorkerSettings) -> Iterator[M
         chosen = settings.model_copy(update=changes)
         made.append(
             Worker(
-                queue=Queue.DOWNLOAD,
+                queue=DOWNLOAD,
                 slots=slots,
                 settings=chosen,
                 database=database,
@@ -143,7 +143,7 @@ def _finish_cut(database: Database) -> Callable[[Lease], None]:
 def test_work_that_ends_is_done_recorded_and_told(
     database: Database, worker: Worker, hint: Hint, news: News
 ) -> None:
-    before = ATTEMPTS.labels(queue=Queue.DOWNLOAD, outcome="done")._value.get()
+    before = ATTEMPTS.labels(queue=DOWNLOAD, outcome="done")._value.get()
     outcome = worker.run(hint, _finish_cut(database))
     job = _job(database, hint)
     assert outcome == {"job_id": job.id, "outcome": "done", "status": "completed"}
@@ -151,8 +151,8 @@ def test_work_that_ends_is_done_recorded_and_told(
     snapshot = news.snapshot(job.id)
     assert snapshot is not None
     assert (snapshot.status, snapshot.version) == (JobStatus.COMPLETED, job.version)
-    assert ATTEMPTS.labels(queue=Queue.DOWNLOAD, outcome="done")._value.get() == before + 1
-    assert TASKS_RUNNING.labels(queue=Queue.DOWNLOAD)._value.get() == 0
+    assert ATTEMPTS.labels(queue=DOWNLOAD, outcome="done")._value.get() == before + 1
+    assert TASKS_RUNNING.labels(queue=DOWNLOAD)._value.get() == 0
 
 
 def test_a_claim_is_told_before_the_work_begins(
@@ -194,9 +194,9 @@ def test_a_worker_that_drains_gives_its_task_back_without_a_failure(
 
 
 def test_a_draining_worker_is_not_reckoned_with(database: Database, worker: Worker) -> None:
-    assert leases.live_slots(database, Queue.DOWNLOAD, within_s=30) == 2
+    assert leases.live_slots(database, DOWNLOAD, within_s=30) == 2
     worker.drain()
-    _wait_for(lambda: leases.live_slots(database, Queue.DOWNLOAD, within_s=30) == 0)
+    _wait_for(lambda: leases.live_slots(database, DOWNLOAD, within_s=30) == 0)
 
 
 def test_a_cancel_reaches_the_work_with_the_next_heartbeat(
@@ -419,7 +419,7 @@ def test_a_hint_that_comes_while_postgresql_is_away_is_left_to_be_sent_again(
     impatient = Database(database_url, pool_size=2, application="hearsight-test-worker")
     hints = HintSender(celery_app(settings), impatient, settings)
     worker = Worker(
-        queue=Queue.DOWNLOAD, slots=1, settings=settings, database=impatient, news=news, hints=hints
+        queue=DOWNLOAD, slots=1, settings=settings, database=impatient, news=news, hints=hints
     )
     worker.start()
     with outage():
@@ -434,13 +434,13 @@ def test_a_worker_that_ends_signs_off(
 ) -> None:
     hints = HintSender(celery_app(settings), database, settings)
     worker = Worker(
-        queue=Queue.ASR, slots=3, settings=settings, database=database, news=news, hints=hints
+        queue=ASR, slots=3, settings=settings, database=database, news=news, hints=hints
     )
     worker.start()
-    assert leases.live_slots(database, Queue.ASR, within_s=30) == 3
+    assert leases.live_slots(database, ASR, within_s=30) == 3
     assert worker.ready() is None
     worker.close()
-    assert leases.live_slots(database, Queue.ASR, within_s=30) == 0
+    assert leases.live_slots(database, ASR, within_s=30) == 0
     assert worker.healthy() == "the heartbeat thread has ended"
 
 

@@ -1,21 +1,26 @@
 """The names that people's scripts and dashboards hold on to."""
 
+import re
+
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from hearsight_core import contract
 from hearsight_core.contract import (
     CELERY_TASK_NAME,
+    DEFAULT_POOL,
+    QUEUE_PATTERN,
     STAGE_PERCENT,
-    TASK_QUEUE,
     TERMINAL,
     Hint,
     JobStatus,
-    Queue,
+    Pool,
     RecognitionOptions,
     Stage,
     TaskKind,
+    kind_of,
     progress_key,
+    queue_of,
 )
 
 
@@ -41,13 +46,34 @@ def test_stages_are_called_as_ever_and_begin_where_they_began() -> None:
 
 def test_the_download_task_is_called_process_job_task_on_the_queue_download() -> None:
     assert CELERY_TASK_NAME[TaskKind.DOWNLOAD] == "process_job_task"
-    assert TASK_QUEUE[TaskKind.DOWNLOAD] == "download"
+    assert queue_of(TaskKind.DOWNLOAD) == "download"
 
 
 def test_every_kind_of_task_has_a_queue_and_a_name_of_its_own() -> None:
-    assert set(TASK_QUEUE) == set(CELERY_TASK_NAME) == set(TaskKind)
-    assert set(TASK_QUEUE.values()) == set(Queue)
+    assert set(CELERY_TASK_NAME) == set(TaskKind)
     assert len(set(CELERY_TASK_NAME.values())) == len(TaskKind)
+    assert len({queue_of(kind) for kind in TaskKind}) == len(TaskKind)
+
+
+def test_each_pool_has_its_queue_and_all_share_the_downloads() -> None:
+    assert queue_of(TaskKind.TRANSCRIBE) == queue_of(TaskKind.TRANSCRIBE, DEFAULT_POOL) == "asr"
+    assert queue_of(TaskKind.TRANSCRIBE, "large") == "asr.large"
+    assert queue_of(TaskKind.DOWNLOAD, "large") == "download"
+
+
+@pytest.mark.parametrize("kind", TaskKind)
+@pytest.mark.parametrize("pool", [DEFAULT_POOL, "large", "download", "0", "a-b", "x" * 32])
+def test_a_queue_tells_its_kind(kind: TaskKind, pool: str) -> None:
+    queue = queue_of(kind, pool)
+    assert kind_of(queue) is kind
+    assert re.fullmatch(QUEUE_PATTERN, queue)
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a-", "Large", "a.b", "a_b", "x" * 33, "a\n", "ü"])
+def test_a_pool_s_name_is_fit_for_a_queue_and_for_kubernetes(name: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(Pool).validate_python(name)
+    assert not re.fullmatch(QUEUE_PATTERN, f"asr.{name}")
 
 
 def test_redis_is_laid_out_as_ever() -> None:

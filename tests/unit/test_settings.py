@@ -14,6 +14,7 @@ from hearsight_core.settings import (
     AsrSettings,
     CoreSettings,
     DownloadSettings,
+    MigrationSettings,
     StackSettings,
     WorkerSettings,
     masked,
@@ -23,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 SECTIONS: dict[str, type[BaseSettings]] = {
     "Every service": CoreSettings,
+    "Migration": MigrationSettings,
     "API": ApiSettings,
     "Both workers": WorkerSettings,
     "Download worker": DownloadSettings,
@@ -51,6 +53,8 @@ def _shown(default: object) -> str:
     match default:
         case None | ():
             return "unset"
+        case tuple():
+            return f"`{','.join(default)}`"
         case float() if default.is_integer():
             return f"`{int(default)}`"
         case _:
@@ -114,6 +118,25 @@ def test_allowed_hosts_are_a_list_in_one_variable(
 ) -> None:
     monkeypatch.setenv("HEARSIGHT_DOWNLOAD_ALLOW_HOSTS", " Media.local, 10.0.0.5:8080,,")
     assert kind().allow_hosts == ("media.local", "10.0.0.5:8080")
+
+
+def test_pools_are_a_list_in_one_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEARSIGHT_ASR_POOLS", "large, default")
+    assert ApiSettings().asr_pools == ("large", "default")
+
+
+@pytest.mark.parametrize("pools", ["", ",", "big_one", "a,-b"])
+def test_a_list_of_pools_that_can_not_be_is_refused(
+    pools: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEARSIGHT_ASR_POOLS", pools)
+    with pytest.raises(ValidationError, match="asr_pools"):
+        ApiSettings()
+
+
+def test_settings_do_not_show_the_reader_s_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEARSIGHT_DATABASE_READER_PASSWORD", "swordfish")
+    assert "swordfish" not in repr(MigrationSettings())
 
 
 def test_settings_can_not_be_changed() -> None:

@@ -23,6 +23,7 @@ class Options(BaseModel):
     initial_prompt: str | None = None
     hotwords: str | None = None
     priority: Priority | None = None
+    pool: str | None = None
 
 
 class Accepted(BaseModel):

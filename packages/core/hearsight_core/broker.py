@@ -7,14 +7,13 @@ taken, nothing is prefetched, and a message that can't be sent is left to the di
 import structlog
 from celery import Celery
 from celery.backends.redis import RedisBackend
-from kombu.entity import Queue as KombuQueue
 from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from hearsight_core.contract import CELERY_TASK_NAME, NEWS_TTL_S, TASK_QUEUE, Hint, Queue
+from hearsight_core.contract import CELERY_TASK_NAME, NEWS_TTL_S, Hint, kind_of
 from hearsight_core.progress import SOCKET_TIMEOUT_S
 from hearsight_core.settings import CoreSettings
 from hearsight_core.store import hints, leases
@@ -32,8 +31,6 @@ is doubled, and the second one finds nothing to claim."""
 
 HINTS_AT_LEAST = 4
 """Hints in flight even if no worker is known, so that the first one finds work at once."""
-
-_TASK_NAME = {TASK_QUEUE[kind]: name for kind, name in CELERY_TASK_NAME.items()}
 
 
 class UnawaitedResults(RedisBackend):  # type: ignore[misc]  # Celery ships no types
@@ -53,15 +50,15 @@ _BACKEND = f"{UnawaitedResults.__module__}:{UnawaitedResults.__qualname__}"
 
 
 def celery_app(settings: CoreSettings) -> Celery:
-    """The Celery app of this process."""
+    """The Celery app of this process.
+
+    It knows no list of queues: a worker names the one it reads, the sender the one it sends to.
+    """
     app = Celery(
         "hearsight", broker=settings.broker_url, backend=f"{_BACKEND}+{settings.redis_url}"
     )
     timeouts = {"socket_timeout": 5.0, "socket_connect_timeout": 3.0}
     app.conf.update(
-        task_queues=[KombuQueue(queue) for queue in Queue],  # type: ignore[no-untyped-call]
-        task_routes={_TASK_NAME[queue]: {"queue": queue.value} for queue in Queue},
-        task_create_missing_queues=False,
         task_acks_late=False,
         task_serializer="json",
         accept_content=["json"],
@@ -97,7 +94,11 @@ class HintSender:
         self._per_slot = settings.hints_per_slot
         self._resend_s = settings.hint_resend_s
 
-    def top_up(self, queue: Queue) -> int:
+    def top_up_all(self) -> int:
+        """As `top_up`, for every queue that tasks wait in; the database tells which these are."""
+        return sum(self.top_up(queue) for queue in hints.queues(self._database))
+
+    def top_up(self, queue: str) -> int:
         """Sends what is due on `queue`; returns how many hints went out.
 
         Hints that lie in the queue are on their way. Once it is empty, one whose task is still not
@@ -108,25 +109,28 @@ class HintSender:
             DatabaseError: PostgreSQL can't be asked; the dispatcher tries again.
         """
         try:
-            queued = self._redis.llen(queue.value)
+            queued = self._redis.llen(queue)
         except RedisError as error:
             log.warning("no hints are sent: Redis is away", error=str(error))
             return 0
         slots = leases.live_slots(self._database, queue, within_s=WORKER_SEEN_WITHIN_S)
+        in_flight_max = max(HINTS_AT_LEAST, round(self._per_slot * slots))
+        if queued >= in_flight_max:
+            return 0  # nobody takes them: more would pile up
         due = hints.take_due(
             self._database,
             queue,
-            in_flight_max=max(HINTS_AT_LEAST, round(self._per_slot * slots)),
+            in_flight_max=in_flight_max,
             resend_s=RESEND_BEHIND_OTHERS_S if queued else self._resend_s,
         )
         return sum(self._send(queue, hint) for hint in due)
 
-    def _send(self, queue: Queue, hint: Hint) -> bool:
+    def _send(self, queue: str, hint: Hint) -> bool:
         try:
             self._app.send_task(
-                _TASK_NAME[queue],
+                CELERY_TASK_NAME[kind_of(queue)],
                 kwargs=hint.model_dump(),
-                queue=queue.value,
+                queue=queue,
                 task_id=hint.task_id,
                 retry=False,
             )

@@ -58,13 +58,6 @@ STAGE_PERCENT: dict[Stage, float] = {
 """The percentage a stage begins with; `download` and `asr_recognizing` rise from there."""
 
 
-class Queue(StrEnum):
-    """The Celery queues. A worker reads exactly one of them."""
-
-    DOWNLOAD = "download"
-    ASR = "asr"
-
-
 class TaskKind(StrEnum):
     """What a task row asks for."""
 
@@ -72,10 +65,32 @@ class TaskKind(StrEnum):
     TRANSCRIBE = "transcribe"
 
 
-TASK_QUEUE: dict[TaskKind, Queue] = {
-    TaskKind.DOWNLOAD: Queue.DOWNLOAD,
-    TaskKind.TRANSCRIBE: Queue.ASR,
-}
+POOL_PATTERN = "[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?"
+
+Pool = Annotated[str, Field(pattern=f"^{POOL_PATTERN}$")]
+"""Name of a pool: ASR workers of one model on one kind of device."""
+
+DEFAULT_POOL = "default"
+
+QUEUE_PATTERN = rf"download|asr(\.{POOL_PATTERN})?"
+"""What names of queues look like."""
+
+
+def queue_of(kind: TaskKind, pool: str = DEFAULT_POOL) -> str:
+    """The Celery queue of such tasks; a worker reads exactly one.
+
+    Any download worker can fetch for any pool. The default pool's queue carries no name, so that a
+    deployment without pools knows nothing of them.
+    """
+    if kind is TaskKind.DOWNLOAD:
+        return "download"
+    return "asr" if pool == DEFAULT_POOL else f"asr.{pool}"
+
+
+def kind_of(queue: str) -> TaskKind:
+    """What the tasks of a queue ask for."""
+    return TaskKind.DOWNLOAD if queue == queue_of(TaskKind.DOWNLOAD) else TaskKind.TRANSCRIBE
+
 
 CELERY_TASK_NAME: dict[TaskKind, str] = {
     TaskKind.DOWNLOAD: "process_job_task",

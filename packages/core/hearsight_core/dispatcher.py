@@ -10,7 +10,7 @@ import time
 import structlog
 
 from hearsight_core.broker import HintSender
-from hearsight_core.contract import JobStatus, Queue
+from hearsight_core.contract import JobStatus
 from hearsight_core.errors import HearSightError, ObjectStoreError
 from hearsight_core.jobs import progress_of
 from hearsight_core.messages import Language
@@ -102,8 +102,7 @@ class Dispatcher:
             LEASES_TAKEN_BACK.inc()
             log.warning("a lease ran out", job_id=job.id, status=job.status)
             self._news.publish(progress_of(job))
-        for queue in Queue:
-            self._hints.top_up(queue)
+        self._hints.top_up_all()
         self.remove_deleted()
 
     def _take_stock(self) -> None:

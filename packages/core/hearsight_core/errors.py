@@ -11,6 +11,7 @@
     │   │   ├── ScopeMissingError        auth.forbidden
     │   │   ├── ForeignRequestError      auth.foreign
     │   │   └── KeyNotFoundError         auth.key_not_found
+    │   ├── UnknownPoolError         request.unknown_pool
     │   ├── JobNotFoundError         job.not_found
     │   ├── JobConflictError         job.conflict
     │   ├── JobStateError            job.state
@@ -44,6 +45,7 @@
     ├── StorageError           our own stores
     │   ├── DatabaseError            storage.database      retryable
     │   ├── RedisUnavailableError    storage.redis         retryable
+    │   ├── ReaderRoleError          storage.reader_role
     │   ├── ObjectStoreError         storage.object_store  retryable
     │   └── DiskFullError            storage.disk_full     retryable
     ├── WorkerLostError        worker.lost                 retryable
@@ -143,6 +145,12 @@ class KeyNotFoundError(AccessError):
     """There is no API key of this id."""
 
     code = "auth.key_not_found"
+
+
+class UnknownPoolError(RequestError):
+    """No ASR workers of this name are there to recognise it."""
+
+    code = "request.unknown_pool"
 
 
 class JobNotFoundError(RequestError):
@@ -335,6 +343,12 @@ class DatabaseError(StorageError):
 
     code = "storage.database"
     retryable = True
+
+
+class ReaderRoleError(StorageError):
+    """The role that reads the load of the queues can't be made."""
+
+    code = "storage.reader_role"
 
 
 class RedisUnavailableError(StorageError):

@@ -99,6 +99,7 @@ class Job:
     options: RecognitionOptions
     priority: Priority
     owner: str
+    pool: str
     request_digest: str
     language: str | None
     language_probability: float | None

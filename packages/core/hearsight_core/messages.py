@@ -42,6 +42,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "There is no key {key_id}. List them with: hearsight keys list",
         "没有编号为 {key_id} 的密钥。可用 hearsight keys list 查看。",
     ),
+    "request.unknown_pool": (
+        "There is no pool {pool}. Choose one of: {pools}.",
+        "没有名为 {pool} 的识别池。可选：{pools}。",
+    ),
     "job.not_found": (
         "There is no job {job_id}. List the jobs with GET /api/jobs.",
         "没有编号为 {job_id} 的任务。可用 GET /api/jobs 查看任务列表。",
@@ -182,6 +186,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "storage.database": (
         "The database does not answer. Check PostgreSQL with: hearsight doctor",
         "数据库无响应。请用 hearsight doctor 检查 PostgreSQL。",
+    ),
+    "storage.reader_role": (
+        "The database user may not make or change the role {role}. Give it CREATEROLE, or have an administrator make that role, GRANT it SELECT on queue_load, and unset HEARSIGHT_DATABASE_READER_PASSWORD.",
+        "数据库用户无权创建或修改角色 {role}。请授予其 CREATEROLE，或由管理员创建该角色并授予 queue_load 的 SELECT 权限，再取消设置 HEARSIGHT_DATABASE_READER_PASSWORD。",
     ),
     "storage.redis": (
         "Redis does not answer. Check it with: hearsight doctor",

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from hearsight_core.contract import DEFAULT_POOL, Pool
+from hearsight_core.keys import is_token
 from hearsight_core.messages import Language
 
 MIB = 1024 * 1024
@@ -36,15 +38,16 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def asks_for_keys(auth: Auth, host: str) -> bool:
-    """Whether an API so set, and bound to `host`, asks for keys."""
-    return auth == "on" or (auth == "auto" and not is_loopback(host))
-
-
 class CoreSettings(BaseSettings):
     """What every process needs."""
 
-    model_config = SettingsConfigDict(env_prefix="HEARSIGHT_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        # Values are not shown in errors: some are secrets.
+        env_prefix="HEARSIGHT_",
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
 
     database_url: str = Field(
         "postgresql://hearsight@127.0.0.1:5432/hearsight", description="PostgreSQL, the truth."
@@ -92,6 +95,35 @@ class CoreSettings(BaseSettings):
     )
 
 
+class MigrationSettings(CoreSettings):
+    """What the migration of the database needs on top."""
+
+    database_reader_password: SecretStr | None = Field(
+        None,
+        min_length=1,
+        description="Password of the role hearsight_reader, which may read the view queue_load and"
+        " nothing else; unset: no such role is made.",
+    )
+
+    bootstrap_api_key: SecretStr | None = Field(
+        None,
+        description="API key that is put in force, with every scope, when the database is migrated;"
+        " hs_ and 32 to 200 letters, digits, - or _.",
+    )
+
+    @field_validator("bootstrap_api_key", mode="before")
+    @classmethod
+    def _unset_if_empty(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("bootstrap_api_key")
+    @classmethod
+    def _is_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not is_token(value.get_secret_value()):
+            raise ValueError("must be hs_ and 32 to 200 letters, digits, - or _")
+        return value
+
+
 class ApiSettings(CoreSettings):
     """What the API needs on top."""
 
@@ -106,15 +138,29 @@ class ApiSettings(CoreSettings):
     dispatch_interval_s: float = Field(
         1.0, gt=0, description="Seconds between two rounds of the dispatcher."
     )
+
+    @property
+    def keys(self) -> Literal["on", "off", "loopback"]:
+        """Whether keys are asked for; `loopback`: not, as nobody else can reach this address."""
+        if self.auth == "auto":
+            return "loopback" if is_loopback(self.host) else "on"
+        return self.auth
+
+    asr_pools: Annotated[tuple[Pool, ...], NoDecode] = Field(
+        (DEFAULT_POOL,),
+        min_length=1,
+        description="Pools of ASR workers that a request may name, separated by commas; one that"
+        " names none goes to the first.",
+    )
     allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         validation_alias="HEARSIGHT_DOWNLOAD_ALLOW_HOSTS",
         description="Hosts (name or host:port) that may be fetched though they lie inside.",
     )
 
-    @field_validator("allow_hosts", mode="before")
+    @field_validator("asr_pools", "allow_hosts", mode="before")
     @classmethod
-    def _split_allow_hosts(cls, value: object) -> object:
+    def _split_lists(cls, value: object) -> object:
         return _split(value)
 
 
@@ -177,6 +223,9 @@ class DownloadSettings(WorkerSettings):
 class AsrSettings(WorkerSettings):
     """What an ASR worker needs on top."""
 
+    asr_pool: Pool = Field(
+        DEFAULT_POOL, description="Pool the worker belongs to: whose jobs it recognises."
+    )
     model: str = Field(
         "tiny.en",
         description="Name known to faster-whisper, or path of a converted model. The packaged"
@@ -203,7 +252,13 @@ class AsrSettings(WorkerSettings):
 class StackSettings(BaseSettings):
     """What the command `hearsight` and the local stack need."""
 
-    model_config = SettingsConfigDict(env_prefix="HEARSIGHT_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        # Values are not shown in errors: some are secrets.
+        env_prefix="HEARSIGHT_",
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
 
     home: Path = Field(Path(".hearsight"), description="Folder of the local stack's state.")
     port: int = Field(8000, ge=1, le=65535, description="Port the API listens on.")

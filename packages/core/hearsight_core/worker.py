@@ -15,7 +15,7 @@ from typing import TypeVar
 import structlog
 
 from hearsight_core.broker import HintSender
-from hearsight_core.contract import TERMINAL, Hint, Queue
+from hearsight_core.contract import TERMINAL, Hint
 from hearsight_core.errors import (
     Cancelled,
     DatabaseError,
@@ -89,7 +89,7 @@ class Worker:
     def __init__(
         self,
         *,
-        queue: Queue,
+        queue: str,
         slots: int,
         settings: WorkerSettings,
         database: Database,
@@ -194,7 +194,7 @@ class Worker:
         if not job.deleted:
             self.news.publish(progress_of(job))
 
-    def top_up(self, queues: Iterable[Queue]) -> None:
+    def top_up(self, queues: Iterable[str]) -> None:
         """Sends the hints that are due; the dispatcher does the same a moment later."""
         for queue in queues:
             try:

@@ -11,7 +11,7 @@ from celery import Celery, signals
 from celery.exceptions import Ignore, SecurityWarning
 
 from hearsight_core.broker import HintSender, celery_app
-from hearsight_core.contract import CELERY_TASK_NAME, TASK_QUEUE, Hint, JobStatus, TaskKind
+from hearsight_core.contract import CELERY_TASK_NAME, Hint, JobStatus, TaskKind, kind_of
 from hearsight_core.errors import ObjectStoreError, StorageError
 from hearsight_core.progress import News
 from hearsight_core.settings import WorkerSettings, masked
@@ -47,13 +47,12 @@ def configure_logs(settings: WorkerSettings) -> None:
     )
 
 
-def serve(kind: TaskKind, settings: WorkerSettings, *, slots: int, work: Work) -> int:
-    """Runs a worker until it is told to end; returns the process's exit code.
+def serve(queue: str, settings: WorkerSettings, *, slots: int, work: Work) -> int:
+    """Runs a worker of `queue` until it is told to end; returns the process's exit code.
 
     SIGTERM drains: no more tasks are taken, and those in work go back to the queue at their next
     checkpoint.
     """
-    queue = TASK_QUEUE[kind]
     app = celery_app(settings)
     database = Database(
         settings.database_url,
@@ -78,7 +77,7 @@ def serve(kind: TaskKind, settings: WorkerSettings, *, slots: int, work: Work) -
     )
     try:
         context = Context(worker=worker, storage=ObjectStorage.from_settings(settings))
-        _register(app, kind, context, work)
+        _register(app, kind_of(queue), context, work)
         worker.start()
     except StorageError as error:
         log.critical("the worker can't start", error=str(error))
@@ -133,7 +132,7 @@ def _consume(app: Celery, worker: Worker) -> int:
     consumer = app.Worker(
         pool="threads",
         concurrency=worker.slots,
-        queues=[worker.queue.value],
+        queues=[worker.queue],
         hostname=f"{worker.queue}@{worker.id}",
         loglevel=logging.getLevelName(logging.getLogger().level),
         without_gossip=True,

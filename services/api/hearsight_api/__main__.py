@@ -28,7 +28,14 @@ def main() -> int:
         broker=masked(settings.broker_url),
         redis=masked(settings.redis_url),
         storage=masked(settings.storage_url),
+        keys=settings.keys,
     )
+    if settings.keys == "off":
+        log.warning(
+            "keys are off: whoever reaches this address may read and delete every job",
+            address=f"http://{settings.host}:{settings.port}",
+            setting="HEARSIGHT_AUTH=off",
+        )
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(settings),

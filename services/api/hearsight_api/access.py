@@ -19,7 +19,7 @@ from hearsight_api.keyring import EVERYBODY, Caller, Keyring
 from hearsight_api.problems import answer
 from hearsight_core import keys
 from hearsight_core.errors import ForeignRequestError, HearSightError
-from hearsight_core.settings import ApiSettings, asks_for_keys, is_loopback
+from hearsight_core.settings import ApiSettings, is_loopback
 
 GUARDED = "/api/"
 
@@ -36,9 +36,6 @@ class Access:
     def __init__(self, app: ASGIApp, settings: ApiSettings) -> None:
         self._app = app
         self._settings = settings
-        self._asks_for_keys = asks_for_keys(settings.auth, settings.host)
-        # Whoever turned keys off by name has been warned, and may have a proxy that asks for more.
-        self._this_machine_only = settings.auth == "auto"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
@@ -59,11 +56,12 @@ class Access:
 
     async def _who(self, scope: Scope) -> Caller:
         headers = Headers(scope=scope)
-        if self._asks_for_keys:
+        if self._settings.keys == "on":
             keyring = scope["app"].state.services.keyring
             assert isinstance(keyring, Keyring)  # noqa: S101  set by the app's lifespan
             return await keyring.caller(headers.get("authorization"))
-        if self._this_machine_only and is_foreign(headers):
+        # Whoever turned keys off by name has been warned, and may have a proxy that asks for more.
+        if self._settings.keys == "loopback" and is_foreign(headers):
             raise ForeignRequestError
         return EVERYBODY
 

@@ -9,6 +9,7 @@ from hearsight_core.contract import JobId, JobStatus, RecognitionOptions, Segmen
 from hearsight_core.jobs import Job, Priority
 
 MAX_URL = 8192
+MAX_POOL = 64
 MAX_PROMPT = 2000
 """Whisper reads 224 tokens of prompt at most; this is well above what they can hold."""
 
@@ -49,6 +50,12 @@ class JobOptions(BaseModel):
     initial_prompt: FreeText | None = Field(None, description="Text that sets style and spelling.")
     hotwords: FreeText | None = Field(None, description="Words to listen for, such as names.")
     priority: Priority = Field("normal", description="Place in the queue; low never starves.")
+    pool: str | None = Field(
+        None,
+        max_length=MAX_POOL,
+        description="Pool of ASR workers that is to recognise it; left out: the first one.",
+        examples=["default"],
+    )
 
     def recognition(self) -> RecognitionOptions:
         """The part of it that recognition needs."""
@@ -106,6 +113,7 @@ class JobView(BaseModel):
     options: RecognitionOptions
     priority: Priority
     owner: str = Field(description="Whose job it is: the owner of the key it was handed in with.")
+    pool: str
     error_code: str | None
     error: str | None
     cancel_requested: bool

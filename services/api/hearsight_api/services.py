@@ -10,6 +10,7 @@ from hearsight_api.watchers import Watchers
 from hearsight_core.addresses import AddressGuard
 from hearsight_core.broker import HintSender, celery_app
 from hearsight_core.dispatcher import Dispatcher
+from hearsight_core.errors import UnknownPoolError
 from hearsight_core.progress import News
 from hearsight_core.settings import ApiSettings
 from hearsight_core.storage import ObjectStorage
@@ -65,6 +66,19 @@ class Services:
                 interval_s=settings.dispatch_interval_s,
             ),
         )
+
+    def pool(self, asked: str | None) -> str:
+        """The pool that is to recognise a job: the one asked for, else the first.
+
+        Raises:
+            UnknownPoolError: there is no such pool.
+        """
+        pools = self.settings.asr_pools
+        if asked is None:
+            return pools[0]
+        if asked not in pools:
+            raise UnknownPoolError(field="pool", pool=asked, pools=", ".join(pools))
+        return asked
 
     def close(self) -> None:
         """Stop what runs and close what is open."""

@@ -10,7 +10,7 @@ import structlog
 from hearsight_asr_worker import models
 from hearsight_asr_worker.engine import ModelInfo
 from hearsight_asr_worker.tasks import Transcriber
-from hearsight_core.contract import TaskKind
+from hearsight_core.contract import TaskKind, queue_of
 from hearsight_core.errors import HearSightError
 from hearsight_core.settings import AsrSettings
 from hearsight_core.worker_process import configure_logs, serve
@@ -45,7 +45,7 @@ def main() -> int:
             return 0
         log.info("model is loaded", **_described(engine.info))
         return serve(
-            TaskKind.TRANSCRIBE,
+            queue_of(TaskKind.TRANSCRIBE, settings.asr_pool),
             settings,
             # One part more than streams: its audio is there when a stream falls free.
             slots=settings.worker_concurrency or engine.info.streams + 1,

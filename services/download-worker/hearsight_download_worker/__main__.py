@@ -7,7 +7,7 @@ import sys
 
 import structlog
 
-from hearsight_core.contract import TaskKind
+from hearsight_core.contract import TaskKind, queue_of
 from hearsight_core.settings import DownloadSettings
 from hearsight_core.worker_process import configure_logs, serve
 
@@ -54,7 +54,7 @@ def main() -> int:
     from hearsight_download_worker.tasks import Downloader  # noqa: PLC0415
 
     return serve(
-        TaskKind.DOWNLOAD,
+        queue_of(TaskKind.DOWNLOAD),
         settings,
         slots=settings.worker_concurrency or DEFAULT_SLOTS,
         work=Downloader(settings),

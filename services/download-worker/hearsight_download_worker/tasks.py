@@ -14,7 +14,7 @@ import structlog
 from numpy.typing import NDArray
 
 from hearsight_core.addresses import AddressGuard
-from hearsight_core.contract import STAGE_PERCENT, Queue, Stage
+from hearsight_core.contract import STAGE_PERCENT, Stage, TaskKind, queue_of
 from hearsight_core.jobs import Job, Part, progress_of
 from hearsight_core.messages import render
 from hearsight_core.settings import DownloadSettings
@@ -194,7 +194,7 @@ class Downloader:
         worker = context.worker
         job = work.add_part(worker.database, lease.task, part, task_id=str(uuid.uuid4()))
         worker.publish(job)
-        worker.top_up([Queue.ASR])
+        worker.top_up([queue_of(TaskKind.TRANSCRIBE, job.pool)])
         lease.saw(job)
         lease.check()
 

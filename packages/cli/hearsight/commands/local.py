@@ -8,8 +8,8 @@ from rich.console import Console
 
 from hearsight.commands.session import AsJson, begin
 from hearsight.failures import CommandError
-from hearsight_core.errors import DatabaseError
-from hearsight_core.settings import masked
+from hearsight_core.errors import StorageError
+from hearsight_core.settings import MigrationSettings, masked
 
 
 def up(
@@ -46,8 +46,8 @@ def migrate(context: typer.Context, *, as_json: AsJson = False) -> None:
     session = begin(context, as_json=as_json)
     url = session.surroundings.stores.value.database_url
     try:
-        revision = migration.upgrade(url)
-    except DatabaseError as error:
+        revision = migration.bring_up_to_date(MigrationSettings(database_url=url))
+    except StorageError as error:
         raise CommandError(f"{masked(url)}: {error}", code=error.code) from error
     session.output.document({"database": masked(url), "revision": revision})
     session.output.show(f"{masked(url)} {migration.standing(revision)}")

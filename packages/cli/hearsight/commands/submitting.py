@@ -41,6 +41,9 @@ def submit(
     ] = None,
     hotwords: Annotated[str | None, typer.Option(help="Words to listen for.")] = None,
     priority: Annotated[Priority | None, typer.Option(help="Place in the queue.")] = None,
+    pool: Annotated[
+        str | None, typer.Option(help="Pool of ASR workers; left out: the first one.")
+    ] = None,
     job_id: Annotated[
         int | None,
         typer.Option(min=1, help="Your own number; sent again, it makes no second job."),
@@ -65,6 +68,7 @@ def submit(
         initial_prompt=initial_prompt,
         hotwords=hotwords,
         priority=priority,
+        pool=pool,
     )
     with session.client() as client:
         jobs, worst = _submit_all(session, client, sources, options)

@@ -13,8 +13,10 @@ from hearsight.stack.postgres import Postgres
 from hearsight.stack.program import Program
 from hearsight.stack.valkey import Valkey
 from hearsight_core.contract import BROKER_DB, NEWS_DB
+from hearsight_core.settings import is_loopback
 
 API = "api"
+BOOTSTRAP = "HEARSIGHT_BOOTSTRAP_API_KEY"
 WORKERS = {"download": "hearsight_download_worker", "asr": "hearsight_asr_worker"}
 
 
@@ -31,6 +33,19 @@ class Plan:
     def url(self) -> str:
         """Address of the API, as seen from this machine."""
         return f"http://{ports.HOST}:{self.ports[API]}"
+
+    @property
+    def api_key(self) -> str | None:
+        """The key the stack's own commands send: the person's, else one of its own; None: no need.
+
+        On a loopback address the API asks for none, unless HEARSIGHT_AUTH says so.
+        """
+        auth = self.given.get("HEARSIGHT_AUTH", "auto")
+        this_machine_only = is_loopback(self.given.get("HEARSIGHT_HOST", ports.HOST))
+        if auth == "off" or (auth != "on" and this_machine_only):
+            return None
+        named = (self.given.get(name) for name in ("HEARSIGHT_API_KEY", BOOTSTRAP))
+        return next(filter(None, named), None) or self.home.api_key()
 
     @property
     def postgres(self) -> Postgres | None:
@@ -67,7 +82,8 @@ class Plan:
 
     def migration(self) -> Program:
         """Brings the database to this version's tables, and ends."""
-        return self._python("migrate", "hearsight_core.store.migrate", {}, "")
+        first = {BOOTSTRAP: self.api_key} if self.api_key and BOOTSTRAP not in self.given else {}
+        return self._python("migrate", "hearsight_core.store.migrate", first, "")
 
     def services(self) -> list[Program]:
         """The API and the workers."""

@@ -59,7 +59,7 @@ class Database:
             with self._engine.begin() as connection:
                 yield connection
         except (OperationalError, InterfaceError, psycopg.OperationalError) as error:
-            raise DatabaseError(detail=_first_line(error)) from error
+            raise DatabaseError(detail=first_line(error)) from error
 
     def close(self) -> None:
         """Close every connection."""
@@ -67,6 +67,7 @@ class Database:
         self._pool.close()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What PostgreSQL or its driver says is wrong, without the hints that follow."""
     cause = error.orig if isinstance(error, OperationalError | InterfaceError) else error
     return str(cause).strip().partition("\n")[0]

@@ -2,17 +2,36 @@
 
 from datetime import timedelta
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import func, or_, select, text, update
 
-from hearsight_core.contract import Hint, Queue
+from hearsight_core.contract import Hint
 from hearsight_core.jobs import TaskState
 from hearsight_core.store.database import Database
 from hearsight_core.store.tables import tasks
 
 
-def take_due(
-    database: Database, queue: Queue, *, in_flight_max: int, resend_s: float
-) -> list[Hint]:
+def queues(database: Database) -> list[str]:
+    """Names the queues that tasks wait in.
+
+    It steps from one name to the next in the index ("loose index scan", wiki.postgresql.org):
+    DISTINCT would read an entry for every waiting task.
+    """
+    with database.begin() as connection:
+        names = connection.execute(
+            text(
+                "WITH RECURSIVE found AS ("
+                " SELECT (SELECT min(queue) FROM tasks WHERE state = 'waiting') AS queue"
+                " UNION ALL"
+                " SELECT (SELECT min(tasks.queue) FROM tasks"
+                " WHERE state = 'waiting' AND tasks.queue > found.queue)"
+                " FROM found WHERE found.queue IS NOT NULL"
+                ") SELECT queue FROM found WHERE queue IS NOT NULL"
+            )
+        )
+        return list(names.scalars())
+
+
+def take_due(database: Database, queue: str, *, in_flight_max: int, resend_s: float) -> list[Hint]:
     """Marks the next waiting tasks as hinted, up to `in_flight_max` in flight, and returns them.
 
     A hint counts as in flight until its task is claimed, or for `resend_s` seconds. Tasks that

@@ -88,8 +88,10 @@ def admit_bootstrap(connection: Connection, token: str) -> Key:
     connection.execute(
         insert(api_keys)
         .values(
-            _values(token, owner=BOOTSTRAP_OWNER, scopes=EVERY_SCOPE, note="bootstrap"),
-            bootstrap=True,
+            {
+                **_values(token, owner=BOOTSTRAP_OWNER, scopes=EVERY_SCOPE, note="bootstrap"),
+                "bootstrap": True,
+            }
         )
         .on_conflict_do_nothing(index_elements=[api_keys.c.digest])
     )

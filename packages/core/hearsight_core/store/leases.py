@@ -9,7 +9,7 @@ from datetime import timedelta
 from sqlalchemy import Connection, delete, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
-from hearsight_core.contract import TERMINAL, Hint, JobStatus, Queue
+from hearsight_core.contract import TERMINAL, Hint, JobStatus
 from hearsight_core.errors import JobNotFoundError, WorkerLostError
 from hearsight_core.jobs import Job, Part, Task, TaskState
 from hearsight_core.messages import Language
@@ -97,7 +97,7 @@ def heartbeat(
     database: Database,
     *,
     owner: str,
-    queue: Queue,
+    queue: str,
     slots: int,
     held: dict[str, int],
     lease_s: float,
@@ -137,7 +137,7 @@ def heartbeat(
         )
 
 
-def live_slots(database: Database, queue: Queue, *, within_s: float) -> int:
+def live_slots(database: Database, queue: str, *, within_s: float) -> int:
     """Counts the task slots of the workers of `queue` seen within the last `within_s` seconds."""
     with database.begin() as connection:
         slots = connection.execute(

@@ -21,8 +21,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, NullPool, create_engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from hearsight_core.errors import DatabaseError
-from hearsight_core.settings import CoreSettings, masked
+from hearsight_core.errors import DatabaseError, ReaderRoleError
+from hearsight_core.settings import MigrationSettings, masked
+from hearsight_core.store import keys, reader
+from hearsight_core.store.database import first_line
 
 MIGRATION_LOCK = 0x48656172_00000001
 """Key of the advisory lock that lets one migration run at a time ("Hear" and a one)."""
@@ -59,8 +61,8 @@ def _begun(url: str) -> Iterator[Connection]:
     try:
         with _engine(url).begin() as connection:
             yield connection
-    except (OperationalError, InterfaceError) as error:
-        raise DatabaseError(detail=str(error.orig).strip().partition("\n")[0]) from error
+    except (OperationalError, InterfaceError, psycopg.OperationalError) as error:
+        raise DatabaseError(detail=first_line(error)) from error
 
 
 def head() -> str:
@@ -116,6 +118,33 @@ def upgrade(url: str, revision: str = "head") -> str | None:
         return context.get_current_revision()
 
 
+def bring_up_to_date(settings: MigrationSettings) -> str | None:
+    """Upgrades the database, lets the reader in if it has a password, and the first API key.
+
+    Returns:
+        As `upgrade`.
+
+    Raises:
+        DatabaseError: PostgreSQL can't be reached.
+        ReaderRoleError: the tables are there, but this user may not make the reader's role.
+    """
+    revision = upgrade(settings.database_url)
+    token = settings.bootstrap_api_key
+    if token is not None and revision == head():
+        with _begun(settings.database_url) as connection:
+            key = keys.admit_bootstrap(connection, token.get_secret_value())
+            if key.revoked_at is not None:
+                sys.stderr.write(
+                    f"HEARSIGHT_BOOTSTRAP_API_KEY: the key {key.id} was revoked and stays so\n"
+                )
+    password = settings.database_reader_password
+    if password is not None and revision == head():
+        with _begun(settings.database_url) as connection:
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+            reader.let_read(connection, password.get_secret_value())
+    return revision
+
+
 def downgrade(url: str, revision: str) -> None:
     """Takes migrations back down to `revision`, in one transaction."""
     with _begun(url) as connection:
@@ -126,20 +155,24 @@ def downgrade(url: str, revision: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Migrates the database of `HEARSIGHT_DATABASE_URL`, or waits for it; returns the exit code."""
     asked = _parser().parse_args(arguments)
-    url = CoreSettings().database_url
+    settings = MigrationSettings()
+    url = settings.database_url
     limit_s = asked.timeout
     if limit_s is None and asked.wait_for_database:
         limit_s = DATABASE_TIMEOUT_S
     patience = _Patience(limit_s)
     while True:
         try:
-            revision = current(url) if asked.wait else upgrade(url)
+            revision = current(url) if asked.wait else bring_up_to_date(settings)
             if not is_behind(revision):
                 sys.stdout.write(f"{masked(url)} {standing(revision)}\n")
                 return 0
             reason = standing(revision)
         except DatabaseError as error:
             reason = f"can't be used: {error}"
+        except ReaderRoleError as error:
+            sys.stderr.write(f"{masked(url)} is migrated. {error}\n")
+            return 1
         if not (asked.wait or asked.wait_for_database):
             sys.stderr.write(f"{masked(url)} {reason}\n")
             return 1

@@ -35,6 +35,7 @@ def job_of(row: Row[tuple[object, ...]]) -> Job:
         options=RecognitionOptions.model_validate(columns["options"]),
         priority=columns["priority"],
         owner=columns["owner"],
+        pool=columns["pool"],
         request_digest=columns["request_digest"],
         language=columns["language"],
         language_probability=columns["language_probability"],

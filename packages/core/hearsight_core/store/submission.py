@@ -9,12 +9,13 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from hearsight_core.contract import (
+    DEFAULT_POOL,
     STAGE_PERCENT,
-    TASK_QUEUE,
     JobStatus,
     RecognitionOptions,
     Stage,
     TaskKind,
+    queue_of,
 )
 from hearsight_core.errors import JobConflictError
 from hearsight_core.jobs import RANK_OFFSET, Job, Priority, TaskState, overall_percent
@@ -38,13 +39,14 @@ class Upload:
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """What someone asks for: a URL or an upload, and how to recognise it."""
+    """What someone asks for: a URL or an upload, how to recognise it, and by which pool."""
 
     url: str | None
     upload: Upload | None
     options: RecognitionOptions
     priority: Priority
     owner: str = DEFAULT_OWNER
+    pool: str = DEFAULT_POOL
 
     @property
     def digest(self) -> str:
@@ -55,6 +57,9 @@ class Submission:
             "options": self.options.model_dump(),
             "priority": self.priority,
         }
+        if self.pool != DEFAULT_POOL:
+            # Left out else: a request taken before there were pools is still the same request.
+            request["pool"] = self.pool
         return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
@@ -93,7 +98,7 @@ def accept(
                 id=task_id,
                 job_id=job.id,
                 kind=TaskKind.DOWNLOAD,
-                queue=TASK_QUEUE[TaskKind.DOWNLOAD],
+                queue=queue_of(TaskKind.DOWNLOAD),
                 state=TaskState.WAITING,
                 rank_at=func.now() + RANK_OFFSET[submission.priority],
             )
@@ -117,6 +122,7 @@ def _inserted(
         "options": submission.options.model_dump(),
         "priority": submission.priority,
         "owner": submission.owner,
+        "pool": submission.pool,
         "request_digest": submission.digest,
     }
     if upload := submission.upload:

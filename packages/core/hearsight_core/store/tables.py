@@ -26,7 +26,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from hearsight_core.contract import JobStatus, Queue, Stage, TaskKind
+from hearsight_core.contract import (
+    DEFAULT_POOL,
+    POOL_PATTERN,
+    QUEUE_PATTERN,
+    JobStatus,
+    Stage,
+    TaskKind,
+)
 from hearsight_core.jobs import TaskState
 from hearsight_core.keys import DEFAULT_OWNER, OWNER_PATTERN
 
@@ -67,6 +74,8 @@ def _one_of(*values: str, name: str) -> Enum:
     return Enum(*map(str, values), name=name, native_enum=False, create_constraint=True, length=24)
 
 
+_QUEUE_NAME = f"queue ~ '^({QUEUE_PATTERN})$'"
+
 jobs = Table(
     "jobs",
     metadata,
@@ -106,6 +115,8 @@ jobs = Table(
     Column("owner", Text, nullable=False, server_default=text(f"'{DEFAULT_OWNER}'")),
     CheckConstraint("id > 0", name="id_positive"),
     CheckConstraint(f"owner ~ '^({OWNER_PATTERN})$'", name="owner"),
+    Column("pool", Text, nullable=False, server_default=text(f"'{DEFAULT_POOL}'")),
+    CheckConstraint(f"pool ~ '^({POOL_PATTERN})$'", name="pool"),
     CheckConstraint(
         "(status IN ('completed', 'failed', 'cancelled')) = (finished_at IS NOT NULL)",
         name="finished_when_terminal",
@@ -118,6 +129,11 @@ jobs = Table(
         "ix_jobs_of_owner_by_status", "owner", "status", text("created_at DESC"), text("id DESC")
     ),
     Index("ix_jobs_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
+    Index(
+        "ix_jobs_stopping",
+        "id",
+        postgresql_where=text("cancel_requested_at IS NOT NULL AND finished_at IS NULL"),
+    ),
 )
 
 tasks = Table(
@@ -126,7 +142,7 @@ tasks = Table(
     Column("id", Uuid(as_uuid=False), primary_key=True),
     Column("job_id", ForeignKey(jobs.c.id, ondelete="CASCADE"), nullable=False),
     Column("kind", _one_of(*TaskKind, name="kind"), nullable=False),
-    Column("queue", _one_of(*Queue, name="queue"), nullable=False),
+    Column("queue", Text, nullable=False),
     Column("state", _one_of(*TaskState, name="state"), nullable=False),
     Column("attempt", Integer, nullable=False, server_default=text("0")),
     Column("failures", Integer, nullable=False, server_default=text("0")),
@@ -148,6 +164,7 @@ tasks = Table(
     CheckConstraint(
         "(kind = 'transcribe') = (part_index IS NOT NULL)", name="part_when_transcribe"
     ),
+    CheckConstraint(_QUEUE_NAME, name="queue"),
     Index("ix_tasks_waiting", "queue", "rank_at", "id", postgresql_where=text("state = 'waiting'")),
     Index(
         "ix_tasks_hinted",
@@ -198,10 +215,11 @@ workers = Table(
     "workers",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("queue", _one_of(*Queue, name="queue"), nullable=False),
+    Column("queue", Text, nullable=False),
     Column("slots", Integer, nullable=False),
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    CheckConstraint(_QUEUE_NAME, name="queue"),
 )
 
 api_keys = Table(

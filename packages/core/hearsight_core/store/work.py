@@ -10,11 +10,11 @@ from sqlalchemy import Connection, insert, select, update
 
 from hearsight_core.contract import (
     STAGE_PERCENT,
-    TASK_QUEUE,
     TERMINAL,
     Segment,
     Stage,
     TaskKind,
+    queue_of,
 )
 from hearsight_core.errors import Cancelled
 from hearsight_core.jobs import (
@@ -120,7 +120,7 @@ def add_part(database: Database, task: Task, part: Part, *, task_id: str) -> Job
                 id=task_id,
                 job_id=job.id,
                 kind=TaskKind.TRANSCRIBE,
-                queue=TASK_QUEUE[TaskKind.TRANSCRIBE],
+                queue=queue_of(TaskKind.TRANSCRIBE, job.pool),
                 state=TaskState.WAITING,
                 part_index=part.index,
                 # The place of the job, not of the part: an old job's last part goes before a

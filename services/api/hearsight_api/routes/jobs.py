@@ -14,7 +14,7 @@ from hearsight_api.access import MayRead, MaySubmit
 from hearsight_api.problems import responses
 from hearsight_api.schemas import Accepted, JobPage, JobView, ProcessRequest
 from hearsight_api.services import Injected, Services
-from hearsight_core.contract import JobId, JobStatus, Queue
+from hearsight_core.contract import JobId, JobStatus, TaskKind, queue_of
 from hearsight_core.errors import DatabaseError, InvalidRequestError, JobNotFoundError
 from hearsight_core.jobs import Job, progress_of
 from hearsight_core.store import control, listing, submission
@@ -43,15 +43,15 @@ def accept(services: Services, wanted: Submission, job_id: int | None) -> submis
     if accepted.created:
         JOBS_ACCEPTED.labels(source="upload" if wanted.upload else "url").inc()
         services.news.publish(progress_of(accepted.job))
-        send_hints(services)
+        send_hints(services, accepted.job)
     return accepted
 
 
-def send_hints(services: Services) -> None:
-    """Sends the hints that are due now; the dispatcher does the same a moment later."""
-    for queue in Queue:
+def send_hints(services: Services, job: Job) -> None:
+    """Sends the hints due on the job's queues; the dispatcher does the same a moment later."""
+    for kind in TaskKind:
         try:
-            services.hints.top_up(queue)
+            services.hints.top_up(queue_of(kind, job.pool))
         except DatabaseError as error:
             # The job is stored; only the hint is late.
             log.warning("hints are left to the dispatcher", error=str(error))
@@ -83,6 +83,7 @@ def process(
         options=request.recognition(),
         priority=request.priority,
         owner=caller.owner,
+        pool=services.pool(request.pool),
     )
     return answer(accept(services, wanted, request.job_id), response)
 
@@ -160,7 +161,7 @@ def retry(job_id: PathJobId, services: Injected, caller: MaySubmit) -> JobView:
     """Puts a job back into the queue; what is fetched and recognised already is kept."""
     job = control.retry(services.database, job_id, services.settings.language, owner=caller.sees)
     services.news.publish(progress_of(job))
-    send_hints(services)
+    send_hints(services, job)
     return JobView.of(job)
 
 

@@ -19,8 +19,12 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", responses=responses(), summary="Can it take jobs?")
 def readyz(services: Injected) -> dict[str, str]:
-    """Asks PostgreSQL. Redis is not asked: without it jobs are still taken and done."""
-    return {"status": "ok", "postgresql": health.server_version(services.database)}
+    """Asks PostgreSQL. Redis is not asked: without it jobs are still taken and done.
+
+    `keys`: `on`; `loopback`: not asked for, as only this machine can ask; `off`: not asked for.
+    """
+    health.server_version(services.database)
+    return {"status": "ok", "keys": services.settings.keys}
 
 
 @router.get(

@@ -104,7 +104,9 @@ class _Form:
                 raise InvalidRequestError(field="file", detail="file: send one file a request")
             self.filename = safe_filename(part.filename)
             # What came before the file is judged before the file is taken.
-            self._job_id = self.options().job_id
+            options = self.options()
+            self._services.pool(options.pool)
+            self._job_id = options.job_id
             await self._refuse_anothers_number()
 
     async def _refuse_anothers_number(self) -> None:
@@ -289,6 +291,7 @@ async def upload(
         form = _Form(services, caller, writer, total_bytes)
         await _receive(request, form)
         options = form.options()
+        pool = services.pool(options.pool)
     wanted = Submission(
         url=None,
         upload=Upload(
@@ -301,6 +304,7 @@ async def upload(
         options=options.recognition(),
         priority=options.priority,
         owner=caller.owner,
+        pool=pool,
     )
     try:
         accepted = await run_in_threadpool(accept, services, wanted, options.job_id)

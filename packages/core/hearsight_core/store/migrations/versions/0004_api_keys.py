@@ -5,11 +5,13 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0004"
-down_revision = "0001"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
 _OWNER = "owner ~ '^([a-z0-9]([a-z0-9._@-]{0,62}[a-z0-9])?)$'"
+
+_NEWEST = (sa.text("created_at DESC"), sa.text("id DESC"))
 
 
 def upgrade() -> None:
@@ -17,9 +19,8 @@ def upgrade() -> None:
         "jobs", sa.Column("owner", sa.Text(), server_default=sa.text("'default'"), nullable=False)
     )
     op.create_check_constraint(op.f("ck_jobs_owner"), "jobs", _OWNER)
-    newest: list[sa.ColumnElement[object]] = [sa.literal_column("created_at DESC"), sa.literal_column("id DESC")]
-    op.create_index("ix_jobs_of_owner", "jobs", ["owner", *newest])
-    op.create_index("ix_jobs_of_owner_by_status", "jobs", ["owner", "status", *newest])
+    op.create_index("ix_jobs_of_owner", "jobs", ["owner", *_NEWEST])
+    op.create_index("ix_jobs_of_owner_by_status", "jobs", ["owner", "status", *_NEWEST])
     op.create_table(
         "api_keys",
         sa.Column("id", sa.Text(), nullable=False),
