@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.servers.collector import Collector, collector
 from tests.servers.media import MediaServer, media_server
 from tests.servers.stack import Stack, running_stack
 
@@ -18,7 +19,16 @@ def media() -> Iterator[MediaServer]:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, media: MediaServer) -> Iterator[Stack]:
+def collected() -> Iterator[Collector]:
+    """Where the stack's traces go."""
+    with collector() as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def stack(
+    tmp_path_factory: pytest.TempPathFactory, media: MediaServer, collected: Collector
+) -> Iterator[Stack]:
     """The stack as `make up` starts it, allowed to fetch from the media server alone."""
     with running_stack(
         tmp_path_factory.mktemp("e2e"),
@@ -27,5 +37,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, media: MediaServer) -> Itera
         HEARSIGHT_SOCKET_TIMEOUT_S="3",
         HEARSIGHT_RETRY_BACKOFF_S="0.2",
         HEARSIGHT_MAX_FAILURES="2",
+        HEARSIGHT_OTLP_ENDPOINT=collected.url,
+        HEARSIGHT_LOG_FORMAT="json",
+        OTEL_BSP_SCHEDULE_DELAY="500",
     ) as running:
         yield running

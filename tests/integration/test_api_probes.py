@@ -3,12 +3,14 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from hearsight.stack.ports import HOST, free_port
+from hearsight_core.store import migrate
 from tests.servers import api
 from tests.servers.api import Api, Served, problem
 from tests.servers.forms import file, objects, send, wav
@@ -94,6 +96,69 @@ def test_metrics_count_what_is_taken(http: httpx.Client) -> None:
     assert http.post("/api/tasks/process", json=request).status_code == 200
     assert send(http, file(wav())).status_code == 202
     assert (taken("url"), taken("upload")) == (before[0] + 1, before[1] + 1)
+
+
+def gauge(api: Api, name: str, **labels: str) -> float | None:
+    """What a gauge of the API says; None: it is not told."""
+    with api.client() as http:
+        families = text_string_to_metric_families(http.get("/metrics").text)
+    return next(
+        (
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == name and sample.labels == labels
+        ),
+        None,
+    )
+
+
+def await_gauge(api: Api, value: float, name: str, **labels: str) -> None:
+    deadline = time.monotonic() + 60
+    while gauge(api, name, **labels) != value:
+        assert time.monotonic() < deadline, (name, labels, gauge(api, name, **labels))
+        time.sleep(0.1)
+
+
+def test_metrics_tell_that_the_stores_answer_and_what_room_they_have(served: Served) -> None:
+    for store in ("postgresql", "redis", "objects"):
+        await_gauge(served.api, 1, "hearsight_store_up", store=store)
+    free = gauge(served.api, "hearsight_storage_free_bytes")
+    size = gauge(served.api, "hearsight_storage_size_bytes")
+    assert free is not None
+    assert size is not None
+    assert 0 < free < size
+    assert gauge(served.api, "hearsight_schema_behind") == 0
+
+
+def test_metrics_tell_that_the_database_lacks_tables(
+    served: Served, empty_database_url: str, tmp_path: Path
+) -> None:
+    migrate.upgrade(empty_database_url, "0001")
+    env = {**served.env, "HEARSIGHT_DATABASE_URL": empty_database_url}
+    with api.running(tmp_path / "api.log", env) as server:
+        await_gauge(server, 1, "hearsight_schema_behind")
+
+
+def test_metrics_tell_which_store_is_away(
+    served: Served, without_database: Api, without_redis: Api, tmp_path: Path
+) -> None:
+    env = {
+        **served.env,
+        "HEARSIGHT_STORAGE_URL": "s3://bucket",
+        "HEARSIGHT_STORAGE_ENDPOINT": f"http://{HOST}:{free_port()}",
+        "HEARSIGHT_STORAGE_ACCESS_KEY_ID": "key",
+        "HEARSIGHT_STORAGE_SECRET_ACCESS_KEY": "key",
+    }
+    with api.running(tmp_path / "api.log", env) as without_objects:
+        for server, away in (
+            (without_database, "postgresql"),
+            (without_redis, "redis"),
+            (without_objects, "objects"),
+        ):
+            for store in ("postgresql", "redis", "objects"):
+                await_gauge(server, store != away, "hearsight_store_up", store=store)
+        assert gauge(without_objects, "hearsight_storage_free_bytes") is None
 
 
 # PostgreSQL is away

@@ -21,7 +21,17 @@ from hearsight_core.store import control, leases, outcomes, work
 from hearsight_core.store.database import Database
 from hearsight_core.store.leadership import leading
 from hearsight_core.store.work import Media
-from hearsight_core.telemetry.metrics import JOBS
+from hearsight_core.telemetry.metrics import (
+    DISPATCHER_LEADS,
+    JOBS,
+    JOBS_FINISHED,
+    RETRIES,
+    TASK_SLOTS,
+    TASKS_IN_WORK,
+    TASKS_OLDEST_WAITING_SECONDS,
+    TASKS_WAITING,
+)
+from tests.conftest import PostgresServer
 from tests.store import (
     ASR,
     AT_ONCE,
@@ -69,6 +79,7 @@ def dispatcher(
                 policy=AT_ONCE,
                 language=EN,
                 interval_s=0.05,
+                queues=[DOWNLOAD, ASR],
             )
         )
         return made[-1]
@@ -346,25 +357,88 @@ def test_a_dispatcher_outlives_a_round_that_fails(
     other.close()
 
 
-def test_the_leader_alone_tells_how_many_jobs_there_are(
+def test_the_leader_alone_tells_how_much_there_is(
     database: Database, database_url: str, dispatcher: Leader
 ) -> None:
     accepted(database)
+    cut(database, parts=2, pool="large")
+    leases.heartbeat(database, owner="worker", queue=DOWNLOAD, slots=5, held={}, lease_s=60)
     one = dispatcher()
     one.start()
-    _wait_for(lambda: _told() == {"pending": 1.0})
+    expected: dict[str, dict[tuple[str, ...], float]] = {
+        "hearsight_jobs": {("pending", "url"): 1, ("processing", "url"): 1},
+        "hearsight_tasks_waiting": {(DOWNLOAD,): 1, ("asr.large",): 2},
+        "hearsight_tasks_in_work": {},
+        "hearsight_task_slots": {(DOWNLOAD,): 5},
+        "hearsight_dispatcher_leads": {(): 1},
+    }
+    _wait_for(lambda: _told() == expected)
+    # What there is none of is told as well.
+    assert TASKS_WAITING.labels(queue=ASR)._value.get() == 0
+    assert TASKS_OLDEST_WAITING_SECONDS.labels(queue=DOWNLOAD)._value.get() > 0
     one.close()
+    assert _told() == NOBODY_LEADS
     other = Database(database_url, pool_size=2, application="hearsight-test-other")
     with leading(other) as held:
         assert held is not None
         two = dispatcher()
         two.start()
-        _wait_for(lambda: _told() == {})
+        time.sleep(0.3)
+        assert _told() == NOBODY_LEADS
+        [family] = TASKS_WAITING.collect()
+        assert family.samples == []
         two.close()
     other.close()
 
 
-def _told() -> dict[str, float]:
-    """What the gauge of this process says of jobs, those it says there are none of left out."""
-    [family] = JOBS.collect()
-    return {sample.labels["status"]: sample.value for sample in family.samples if sample.value}
+def test_a_leader_that_lost_the_database_tells_nothing_any_more(
+    database: Database, database_url: str, dispatcher: Leader, postgres_server: PostgresServer
+) -> None:
+    accepted(database)
+    one = dispatcher()
+    one.start()
+    _wait_for(lambda: DISPATCHER_LEADS._value.get() == 1)
+    name = database_url.rpartition("/")[2]
+    postgres_server.run(
+        f"ALTER DATABASE {name} ALLOW_CONNECTIONS false",
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",  # noqa: S608  a name of our own
+    )
+    try:
+        _wait_for(lambda: _told() == NOBODY_LEADS)
+    finally:
+        postgres_server.run(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    _wait_for(lambda: DISPATCHER_LEADS._value.get() == 1)
+
+
+def test_a_lease_that_ran_out_counts_as_a_try_and_in_the_end_as_a_failed_job(
+    database: Database, dispatcher: Leader
+) -> None:
+    made = accepted(database)
+    one = dispatcher()
+    retries = RETRIES.labels(queue=DOWNLOAD, code="worker.lost")._value
+    failed = JOBS_FINISHED.labels(status="failed", code="worker.lost")._value
+    before = retries.get(), failed.get()
+    for _ in range(AT_ONCE.max_failures):
+        expire(database, claimed(database, made.task_id).task.id)
+        one.round()
+    assert (retries.get(), failed.get()) == (before[0] + 2, before[1] + 1)
+
+
+NOBODY_LEADS: dict[str, dict[tuple[str, ...], float]] = {
+    "hearsight_jobs": {},
+    "hearsight_tasks_waiting": {},
+    "hearsight_tasks_in_work": {},
+    "hearsight_task_slots": {},
+    "hearsight_dispatcher_leads": {},
+}
+
+
+def _told() -> dict[str, dict[tuple[str, ...], float]]:
+    """What this process says of the whole deployment, by labels; what there is none of left out."""
+    return {
+        family.name: {
+            tuple(sample.labels.values()): sample.value for sample in family.samples if sample.value
+        }
+        for gauge in (JOBS, TASKS_WAITING, TASKS_IN_WORK, TASK_SLOTS, DISPATCHER_LEADS)
+        for family in gauge.collect()
+    }

@@ -18,6 +18,7 @@ from hearsight_asr_worker.engine import Chunk, ChunkResult, Engine
 from hearsight_asr_worker.segmentation import MAX_MS, MAX_WIDTH, width
 from hearsight_core.contract import RecognitionOptions, Segment
 from hearsight_core.errors import (
+    Cancelled,
     DeviceMissingError,
     LanguageUnsupportedError,
     ModelMissingError,
@@ -192,6 +193,65 @@ def test_leaving_early_abandons_what_is_not_begun(engine: Engine) -> None:
     results.close()  # type: ignore[attr-defined]  # a generator, as `for ... break` leaves it
     list(engine.recognise(chunks[:1], OPTIONS, "en"))
     assert sum(batch.size for batch in BATCHES) < len(chunks)
+
+
+@pytest.fixture(scope="module")
+def narrow() -> Iterator[tuple[Engine, list[BatchDone]]]:
+    """An engine that does two pieces at a time, and the batches it has done."""
+    batches: list[BatchDone] = []
+    one = models.load(AsrSettings(asr_streams=1, asr_batch_size=2), observe=batches.append)
+    yield one, batches
+    one.close()
+
+
+def test_who_does_not_go_on_gets_all_that_is_begun_and_nothing_is_done_twice(
+    narrow: tuple[Engine, list[BatchDone]],
+) -> None:
+    one, batches = narrow
+    chunks = chunked(joined(90, seed=9), longest_ms=8_000)
+    batches.clear()
+    undisturbed = list(one.recognise(chunks, OPTIONS, "en"))
+    pieces = sum(batch.size for batch in batches)
+
+    def until_the_first(todo: Sequence[Chunk]) -> list[ChunkResult]:
+        found: list[ChunkResult] = []
+        for result in one.recognise(todo, OPTIONS, "en", go_on=lambda: not found):
+            found.append(result)  # noqa: PERF402  it is looked at while it grows
+        return found
+
+    batches.clear()
+    found = until_the_first(chunks)
+    assert 0 < len(found) < len(chunks)
+    while len(found) < len(chunks):
+        found += until_the_first(chunks[len(found) :])
+    assert sum(batch.size for batch in batches) == pieces
+    assert word_error_rate(text(undisturbed), text(found)) < 0.02
+
+
+def test_who_does_not_go_on_from_the_start_begins_nothing(
+    narrow: tuple[Engine, list[BatchDone]],
+) -> None:
+    one, batches = narrow
+    batches.clear()
+    chunks = [Chunk(samples()[0].audio, 0)]
+    assert list(one.recognise(chunks, OPTIONS, "en", go_on=lambda: False)) == []
+    assert batches == []
+
+
+def test_who_has_to_stop_waits_for_nothing(narrow: tuple[Engine, list[BatchDone]]) -> None:
+    one, batches = narrow
+    chunks = chunked(joined(90, seed=9), longest_ms=8_000)
+    batches.clear()
+
+    def go_on() -> bool:
+        if batches:
+            raise Cancelled
+        return True
+
+    with pytest.raises(Cancelled):
+        list(one.recognise(chunks, OPTIONS, "en", go_on=go_on))
+    list(one.recognise(chunks[:1], OPTIONS, "en"))  # whatever was begun is done by now
+    assert sum(batch.size for batch in batches) < len(chunks)
 
 
 def test_long_prompts_leave_room_for_the_text(engine: Engine) -> None:

@@ -13,7 +13,7 @@ from tests.store import ASR, DOWNLOAD, EN, accepted, claimed, cut, downloading, 
 
 def _due(database: Database, *, most: int = 100, resend_s: float = 60) -> list[str]:
     found = hints.take_due(database, DOWNLOAD, in_flight_max=most, resend_s=resend_s)
-    return [hint.task_id for hint in found]
+    return [due.hint.task_id for due in found]
 
 
 def _age_hints(database: Database) -> None:
@@ -22,9 +22,8 @@ def _age_hints(database: Database) -> None:
 
 def test_what_waits_is_hinted_once(database: Database) -> None:
     made = accepted(database)
-    assert hints.take_due(database, DOWNLOAD, in_flight_max=4, resend_s=60) == [
-        Hint(task_id=made.task_id, attempt=0)
-    ]
+    [due] = hints.take_due(database, DOWNLOAD, in_flight_max=4, resend_s=60)
+    assert due.hint == Hint(task_id=made.task_id, attempt=0)
     assert _due(database) == []
 
 
@@ -64,16 +63,15 @@ def test_a_job_s_parts_go_in_their_order_and_an_old_job_s_before_a_young_one_s(
     _, old = cut(database, parts=12)
     _, young = cut(database, parts=2)
     found = hints.take_due(database, ASR, in_flight_max=100, resend_s=60)
-    assert [hint.task_id for hint in found] == [*old, *young]
+    assert [due.hint.task_id for due in found] == [*old, *young]
 
 
 def test_queues_are_told_apart(database: Database) -> None:
     _, [part] = cut(database, parts=1)
     download = accepted(database).task_id
     assert _due(database) == [download]
-    assert [
-        hint.task_id for hint in hints.take_due(database, ASR, in_flight_max=1, resend_s=60)
-    ] == [part]
+    [due] = hints.take_due(database, ASR, in_flight_max=1, resend_s=60)
+    assert due.hint.task_id == part
 
 
 def test_the_queues_that_tasks_wait_in_are_told_by_the_database(database: Database) -> None:
@@ -100,9 +98,8 @@ def test_what_is_given_back_is_hinted_at_once_with_its_attempt(database: Databas
     made = accepted(database)
     assert _due(database) == [made.task_id]
     outcomes.let_go(database, claimed(database, made.task_id).task, EN)
-    assert hints.take_due(database, DOWNLOAD, in_flight_max=1, resend_s=60) == [
-        Hint(task_id=made.task_id, attempt=1)
-    ]
+    [due] = hints.take_due(database, DOWNLOAD, in_flight_max=1, resend_s=60)
+    assert due.hint == Hint(task_id=made.task_id, attempt=1)
 
 
 def test_tasks_of_ended_jobs_are_not_hinted(database: Database) -> None:

@@ -49,7 +49,7 @@ def _lease_left_s(database: Database, task_id: str) -> float:
 
 
 def _taken_back(database: Database, policy: RetryPolicy = AT_ONCE) -> list[Job]:
-    return leases.take_back(database, policy, EN)
+    return [taken.job for taken in leases.take_back(database, policy, EN)]
 
 
 def test_a_claim_gives_task_job_and_part(database: Database) -> None:

@@ -62,15 +62,6 @@ def test_jobs_are_listed_by_status(database: Database) -> None:
     assert _pages(database, 2, JobStatus.COMPLETED) == []
 
 
-def test_jobs_are_counted_by_status(database: Database) -> None:
-    assert listing.count_by_status(database) == {}
-    cut(database, parts=0)
-    for _ in range(2):
-        accepted(database)
-    control.mark_deleted(database, accepted(database).job.id, EN)
-    assert listing.count_by_status(database) == {JobStatus.COMPLETED: 1, JobStatus.PENDING: 2}
-
-
 def test_a_transcript_is_read_in_order_of_time_whatever_was_recognised_first(
     database: Database,
 ) -> None:
@@ -126,7 +117,6 @@ def test_what_is_being_deleted_is_hidden_everywhere(database: Database) -> None:
         with pytest.raises(JobNotFoundError):
             read()
     assert listing.newest(database, limit=10) == []
-    assert listing.count_by_status(database) == {}
 
 
 def test_jobs_without_segments_have_an_empty_transcript(database: Database) -> None:

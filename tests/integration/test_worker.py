@@ -13,16 +13,24 @@ from hearsight_core.broker import HintSender, celery_app
 from hearsight_core.contract import Hint, JobStatus, Stage
 from hearsight_core.errors import CorruptError, DnsError, LeaseLost
 from hearsight_core.jobs import Job
+from hearsight_core.lease import Lease
 from hearsight_core.progress import News
 from hearsight_core.settings import WorkerSettings
 from hearsight_core.store import control, leases, listing, work
 from hearsight_core.store import database as database_module
 from hearsight_core.store.database import Database
 from hearsight_core.store.outcomes import RetryPolicy
-from hearsight_core.telemetry.metrics import ATTEMPTS, TASKS_RUNNING
-from hearsight_core.worker import Lease, Worker
+from hearsight_core.telemetry.metrics import (
+    ATTEMPTS,
+    JOB_SECONDS,
+    JOBS_FINISHED,
+    RETRIES,
+    TASK_WAIT_SECONDS,
+    TASKS_RUNNING,
+)
+from hearsight_core.worker import Worker
 from tests.conftest import PostgresServer
-from tests.store import ASR, AT_ONCE, DOWNLOAD, EN, accepted, claimed, expire, rows, states
+from tests.store import ASR, AT_ONCE, DOWNLOAD, EN, accepted, claimed, cut, expire, rows, states
 
 HEARTBEAT_S = 0.1
 
@@ -47,11 +55,13 @@ def make(database: Database, news: News, settings: WorkerSettings) -> Iterator[M
     """Makes workers that have signed on, and ends them."""
     made: list[Worker] = []
 
-    def worker(*, slots: int = 2, told: News = news, **changes: object) -> Worker:
+    def worker(
+        *, queue: str = DOWNLOAD, slots: int = 2, told: News = news, **changes: object
+    ) -> Worker:
         chosen = settings.model_copy(update=changes)
         made.append(
             Worker(
-                queue=DOWNLOAD,
+                queue=queue,
                 slots=slots,
                 settings=chosen,
                 database=database,
@@ -470,6 +480,43 @@ def test_one_worker_does_many_tasks_at_once(database: Database, make: Make) -> N
     with ThreadPoolExecutor(8) as pool:
         ends = list(pool.map(lambda one: worker.run(one, work_on), hints))
     assert [end and end["status"] for end in ends] == ["completed"] * 8
+
+
+def test_a_job_that_ends_is_counted_once_by_who_ended_it(database: Database, make: Make) -> None:
+    failed = JOBS_FINISHED.labels(status="failed", code="media.corrupt")._value
+    seconds = JOB_SECONDS.labels(status="failed")._sum
+    before = failed.get(), seconds.get()
+    job, parts = cut(database, parts=2)
+    worker = make(queue=ASR)
+
+    def fail(_: Lease) -> None:
+        raise CorruptError
+
+    with _running(worker, Hint(task_id=parts[0], attempt=0)) as running:
+        worker.run(Hint(task_id=parts[1], attempt=0), fail)
+        outcome = running.outcome()
+    assert outcome is not None
+    assert (outcome["outcome"], outcome["status"]) == ("stopped", "failed")
+    assert listing.get(database, job.id).status is JobStatus.FAILED
+    assert failed.get() == before[0] + 1
+    assert seconds.get() > before[1]
+
+
+def test_a_try_again_is_counted_by_its_reason_and_the_wait_from_when_it_was_due(
+    database: Database, worker: Worker, hint: Hint
+) -> None:
+    def fail(_: Lease) -> None:
+        raise DnsError(host="example.org")
+
+    retries = RETRIES.labels(queue=DOWNLOAD, code="network.dns")._value
+    waited = TASK_WAIT_SECONDS.labels(queue=DOWNLOAD)._sum
+    before = retries.get(), waited.get()
+    rows(database, "UPDATE tasks SET ready_at = now() - interval '1 hour' RETURNING id")
+    worker.run(hint, fail)
+    assert retries.get() == before[0] + 1
+    assert 3600 <= waited.get() - before[1] < 3700
+    worker.run(Hint(task_id=hint.task_id, attempt=1), _finish_cut(database))
+    assert waited.get() - before[1] < 3700, "not since the job was accepted"
 
 
 def test_settings_say_how_to_try_again(settings: WorkerSettings) -> None:

@@ -97,9 +97,11 @@ def problem(response: httpx.Response, status: int, code: str) -> dict[str, str]:
     assert response.status_code == status, response.text
     assert response.headers["Content-Type"] == "application/problem+json"
     document = response.json()
-    assert document.keys() - {"errors"} == {
+    assert document.keys() - {"errors", "trace_id"} == {
         *("type", "title", "status", "code", "detail", "request_id")
     }
+    # Probes are asked every few seconds, and have no trace.
+    assert len(document.get("trace_id", "")) == (0 if response.url.path == "/readyz" else 32)
     assert document["status"] == status
     assert document["code"] == code
     assert document["type"] == f"urn:hearsight:error:{code}"

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from hearsight_asr_worker.batching import BatchDone, Batcher
 from hearsight_asr_worker.faults import DeviceLostError
@@ -231,6 +233,46 @@ def test_a_cancelled_item_never_reaches_the_device(make: Make, device: Device) -
         waiting[1].result()
 
 
+def test_groups_are_withdrawn_behind_the_last_one_that_the_device_has_begun(
+    make: Make, device: Device
+) -> None:
+    batcher = make(device.run, batch_size=3)
+    device.hold()
+    # By key, not in order: the batch takes of the first group, the second and the third.
+    keys = ["en", "fr", "en", "fr", "en", "fr", "fr", "fr", "en"]
+    futures = batcher.submit([(key, number) for number, key in enumerate(keys)])
+    groups = [futures[0:2], futures[2:4], futures[4:6], [], futures[6:8], futures[8:]]
+    assert device.busy.acquire(timeout=30)
+    assert batcher.withdraw(groups) == 3
+    assert [future.cancelled() for future in futures] == [False] * 6 + [True] * 3
+    assert batcher.withdraw(groups[:3]) == 3
+    device.release()
+    assert [future.result(30) for future in futures[:6]] == [2 * number for number in range(6)]
+    assert device.batches == [("en", [0, 2, 4]), ("fr", [1, 3, 5])]
+
+
+def test_nothing_stays_of_groups_that_wait(make: Make, device: Device) -> None:
+    batcher = make(device.run)
+    device.hold()
+    others = submit(batcher, "en", [0])
+    assert device.busy.acquire(timeout=30)
+    waiting = submit(batcher, "en", [1, 2])
+    assert batcher.withdraw([[one] for one in waiting]) == 0
+    assert batcher.withdraw([]) == 0
+    device.release()
+    assert others[0].result(30) == 0
+    assert submit(batcher, "en", [3])[0].result(30) == 6
+    assert device.batches == [("en", [0]), ("en", [3])]
+
+
+def test_what_is_done_is_never_withdrawn(make: Make, device: Device) -> None:
+    batcher = make(device.run)
+    done = submit(batcher, "en", [1])
+    assert done[0].result(30) == 2
+    assert batcher.withdraw([done]) == 1
+    assert done[0].result() == 2
+
+
 def test_closing_fails_what_waits_and_finishes_what_runs(make: Make, device: Device) -> None:
     batcher = make(device.run)
     device.hold()
@@ -255,3 +297,39 @@ def test_every_batch_done_is_told_with_its_size() -> None:
     batcher.close()
     assert [one.size for one in told] == [3]
     assert told[0].duration_s >= 0
+
+
+def test_a_line_about_a_batch_names_the_tasks_in_it(make: Make) -> None:
+    def fail(_: str, __: Sequence[int]) -> Sequence[int]:
+        raise ValueError("the engine's own word")
+
+    batcher = make(fail)
+    one, other = (
+        {"job_id": n, "task_id": f"t{n}", "attempt": 1, "trace_id": f"{n}"} for n in (1, 2)
+    )
+    with capture_logs() as lines:
+        with structlog.contextvars.bound_contextvars(**one):
+            alone = submit(batcher, "key", [1, 2])
+        assert all(future.exception(30) for future in alone)
+    [line] = lines
+    assert line["batch_size"] == 2
+    assert one.items() <= line.items()
+    device = Device()
+    device.hold()
+
+    def hold_then_fail(key: str, items: Sequence[int]) -> Sequence[int]:
+        device.run(key, items)
+        raise ValueError
+
+    batcher = make(hold_then_fail)
+    first = submit(batcher, "another", [0])
+    assert device.busy.acquire(timeout=30)
+    futures: list[Future[int]] = []
+    for said in (one, other):
+        with structlog.contextvars.bound_contextvars(**said):
+            futures += submit(batcher, "key", [1])
+    with capture_logs() as lines:
+        device.release()
+        assert all(future.exception(30) for future in [*first, *futures])
+    assert (lines[-1]["task_ids"], lines[-1]["job_ids"]) == (["t1", "t2"], [1, 2])
+    assert lines[-1]["trace_ids"] == ["1", "2"]

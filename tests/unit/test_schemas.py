@@ -89,7 +89,7 @@ def test_every_wrong_field_is_named() -> None:
 def test_the_view_of_a_job_hides_what_is_ours_alone() -> None:
     ours = {
         *("media_key", "request_digest", "speech_ms", "recognised_ms", "cut_done", "deleted"),
-        *("attempt", "version"),
+        *("attempt", "version", "ended_here"),
     }
     renamed = {"id", "stage_percent"}
     stored = {field.name for field in fields(Job)}

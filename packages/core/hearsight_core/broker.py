@@ -8,16 +8,20 @@ import structlog
 from celery import Celery
 from celery.backends.redis import RedisBackend
 from kombu.exceptions import OperationalError
+from opentelemetry.trace import SpanKind
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from hearsight_core.contract import CELERY_TASK_NAME, NEWS_TTL_S, Hint, kind_of
+from hearsight_core.errors import RedisUnavailableError
 from hearsight_core.progress import SOCKET_TIMEOUT_S
 from hearsight_core.settings import CoreSettings
 from hearsight_core.store import hints, leases
 from hearsight_core.store.database import Database
+from hearsight_core.store.hints import Due
+from hearsight_core.telemetry import traces
 from hearsight_core.telemetry.metrics import HINTS
 
 log = structlog.get_logger(__name__)
@@ -123,9 +127,33 @@ class HintSender:
             in_flight_max=in_flight_max,
             resend_s=RESEND_BEHIND_OTHERS_S if queued else self._resend_s,
         )
-        return sum(self._send(queue, hint) for hint in due)
+        return sum(self._send(queue, one) for one in due)
 
-    def _send(self, queue: str, hint: Hint) -> bool:
+    def ping(self) -> None:
+        """Asks the broker for a sign of life.
+
+        Raises:
+            RedisUnavailableError: none came.
+        """
+        try:
+            self._redis.ping()
+        except RedisError as error:
+            raise RedisUnavailableError(detail=str(error)) from error
+
+    def _send(self, queue: str, due: Due) -> bool:
+        """Sends a hint; told in the trace of the job it is for, whoever sends it."""
+        hint = due.hint
+        with traces.span(
+            traces.SEND_HINT,
+            kind=SpanKind.PRODUCER,
+            parent=due.trace_parent or "",
+            attributes={traces.TASK_ID: hint.task_id, traces.QUEUE: queue},
+        ) as span:
+            if not (sent := self._sent(queue, hint)):
+                traces.failed(span, RedisUnavailableError.code)
+            return sent
+
+    def _sent(self, queue: str, hint: Hint) -> bool:
         try:
             self._app.send_task(
                 CELERY_TASK_NAME[kind_of(queue)],

@@ -6,21 +6,23 @@ leases that ran out, sends the hints that are due, and removes what deleted jobs
 
 import threading
 import time
+from collections.abc import Iterable
 
 import structlog
 
 from hearsight_core.broker import HintSender
-from hearsight_core.contract import JobStatus
-from hearsight_core.errors import HearSightError, ObjectStoreError
+from hearsight_core.errors import HearSightError, ObjectStoreError, WorkerLostError
 from hearsight_core.jobs import progress_of
 from hearsight_core.messages import Language
 from hearsight_core.progress import News
+from hearsight_core.stock import Stock
 from hearsight_core.storage import ObjectStorage, job_prefix
-from hearsight_core.store import control, leases, listing
+from hearsight_core.store import control, leases
 from hearsight_core.store.database import Database
 from hearsight_core.store.leadership import leading
 from hearsight_core.store.outcomes import RetryPolicy
-from hearsight_core.telemetry.metrics import JOBS, LEASES_TAKEN_BACK
+from hearsight_core.telemetry import told
+from hearsight_core.telemetry.metrics import DISPATCHER_LEADS, LEASES_TAKEN_BACK
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +47,7 @@ class Dispatcher:
         policy: RetryPolicy,
         language: Language,
         interval_s: float,
+        queues: Iterable[str],
     ) -> None:
         self._database = database
         self._hints = hints
@@ -53,6 +56,7 @@ class Dispatcher:
         self._policy = policy
         self._language: Language = language
         self._interval_s = interval_s
+        self._stock = Stock(database, queues)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
 
@@ -64,6 +68,7 @@ class Dispatcher:
         """End after the round in work."""
         self._ended.set()
         self._thread.join()
+        self._resign()
 
     def alive(self) -> bool:
         """Tells whether the thread runs."""
@@ -74,23 +79,32 @@ class Dispatcher:
             try:
                 self._lead()
             except HearSightError as error:
+                self._resign()
                 log.warning("the dispatcher's round was cut short", error=str(error))
             except Exception:
                 # The loop must outlive whatever one round met; it is told, and tried again.
+                self._resign()
                 log.exception("the dispatcher met something nobody foresaw")
 
     def _lead(self) -> None:
         until = time.monotonic() + TERM_S
         with leading(self._database) as leadership:
             if leadership is None:
-                JOBS.clear()  # the process that leads tells now; two would count every job twice
-            else:
-                self._take_stock()
-            while leadership is not None:
+                self._resign()
+                return
+            DISPATCHER_LEADS.set(1)
+            leases.forget_workers(self._database, unseen_s=WORKER_FORGOTTEN_S)
+            while True:
                 leadership.confirm()
                 self.round()
+                self._stock.tell()
                 if time.monotonic() > until or self._ended.wait(self._interval_s):
                     return
+
+    def _resign(self) -> None:
+        """Another process leads, or none can: what the leader tells is not told here any more."""
+        DISPATCHER_LEADS.set(0)
+        self._stock.forget()
 
     def round(self) -> None:
         """One round.
@@ -98,18 +112,15 @@ class Dispatcher:
         Raises:
             DatabaseError: PostgreSQL is away; the next round tries again.
         """
-        for job in leases.take_back(self._database, self._policy, self._language):
+        for taken in leases.take_back(self._database, self._policy, self._language):
+            job = taken.job
             LEASES_TAKEN_BACK.inc()
-            log.warning("a lease ran out", job_id=job.id, status=job.status)
+            log.warning("a lease ran out", job_id=job.id, status=job.status, trace_id=job.trace_id)
+            told.tell_retry(taken.queue, WorkerLostError.code, job)
+            told.tell_end(job)
             self._news.publish(progress_of(job))
         self._hints.top_up_all()
         self.remove_deleted()
-
-    def _take_stock(self) -> None:
-        leases.forget_workers(self._database, unseen_s=WORKER_FORGOTTEN_S)
-        counts = listing.count_by_status(self._database)
-        for status in set(JobStatus) - {JobStatus.IDLE}:
-            JOBS.labels(status=status).set(counts.get(status, 0))
 
     def remove_deleted(self) -> None:
         """Removes the objects, then the rows, of deleted jobs that nobody works on any more."""

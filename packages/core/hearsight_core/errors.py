@@ -84,6 +84,13 @@ class HearSightError(Exception):
         text = render(self.code, language, **self.values)
         return f"{text} ({self.detail})" if self.detail else text
 
+    @classmethod
+    def codes(cls, *, retryable: bool = False) -> set[str]:
+        """The codes of this error and all below it but interruptions; the retryable ones if so."""
+        own = {cls.code} if cls.retryable or not retryable else set()
+        below = [kind for kind in cls.__subclasses__() if not issubclass(kind, Interruption)]
+        return own.union(*(kind.codes(retryable=retryable) for kind in below))
+
 
 class RequestError(HearSightError):
     """The request can't be taken as it is."""

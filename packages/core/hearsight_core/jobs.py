@@ -3,7 +3,7 @@
 The store enforces the same tables with guarded UPDATEs; the tests walk every pair of states.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
@@ -118,6 +118,10 @@ class Job:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    trace_id: str | None = None
+    """The trace that tells of it, 32 hexadecimal digits."""
+    ended_here: bool = field(default=False, compare=False)
+    """Not stored: the transaction that returned this value ended the job, so one reader sees it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +135,8 @@ class Task:
     attempt: int
     failures: int
     part_index: int | None
+    trace_parent: str | None = None
+    """The span that made the task, as a W3C traceparent; every attempt's is below it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,6 +87,12 @@ class CoreSettings(BaseSettings):
         5, ge=0, description="Pause before the first retry; doubles with each, with jitter."
     )
     retry_backoff_max_s: float = Field(300, ge=0, description="Longest pause before a retry.")
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="Where traces go, by OTLP over HTTP, such as http://collector:4318; unset:"
+        " nowhere.",
+    )
     hint_resend_s: float = Field(
         2, gt=0, description="Seconds after which a hint that led to no claim is sent again."
     )

@@ -5,6 +5,7 @@ carry task and attempt, so that two attempts never write the same object.
 """
 
 import errno
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,8 +101,10 @@ class Stat:
 class ObjectStorage:
     """The object store of this deployment."""
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, folder: Path | None = None) -> None:
         self._store = store
+        self.folder = folder
+        """Where the objects lie, if that is a folder of this machine."""
 
     @classmethod
     def from_settings(cls, settings: CoreSettings) -> "ObjectStorage":
@@ -113,8 +116,9 @@ class ObjectStorage:
         url = settings.storage_url
         with _failures(url), _refusals(url):
             if urlsplit(url).scheme == "file":
-                Path(unquote(urlsplit(url).path)).mkdir(parents=True, exist_ok=True)
-                return cls(from_url(url))
+                folder = Path(unquote(urlsplit(url).path))
+                folder.mkdir(parents=True, exist_ok=True)
+                return cls(from_url(url), folder)
             config: dict[str, object] = {
                 "endpoint": settings.storage_endpoint,
                 "region": settings.storage_region,
@@ -130,6 +134,20 @@ class ObjectStorage:
                     url, config=given or None, client_options=options, retry_config=RETRY_CONFIG
                 )
             )
+
+    def ping(self) -> None:
+        """Asks the store for a sign of life.
+
+        Raises:
+            ObjectStoreError: none came, or it does not let us in.
+        """
+        with _failures("head ping"):
+            if self.folder is not None and not os.access(self.folder, os.R_OK | os.W_OK):
+                raise ObjectStoreError(detail=f"{self.folder} can't be written")
+            try:
+                obstore.head(self._store, "ping")
+            except FileNotFoundError:
+                return  # such an answer is all that was asked for
 
     def put_bytes(self, key: str, content: bytes) -> None:
         """Stores `content` under `key`, whole or not at all."""

@@ -15,7 +15,7 @@ from typing import TypeVar
 import structlog
 
 from hearsight_core.broker import HintSender
-from hearsight_core.contract import TERMINAL, Hint
+from hearsight_core.contract import Hint
 from hearsight_core.errors import (
     Cancelled,
     DatabaseError,
@@ -25,14 +25,15 @@ from hearsight_core.errors import (
     LeaseLost,
     UnexpectedError,
 )
-from hearsight_core.jobs import Job, Part, Task, progress_of
+from hearsight_core.jobs import Job, Task, progress_of
+from hearsight_core.lease import Lease
 from hearsight_core.progress import News
 from hearsight_core.settings import WorkerSettings
 from hearsight_core.store import leases, outcomes
 from hearsight_core.store.database import Database
-from hearsight_core.store.leases import Claim
 from hearsight_core.store.outcomes import RetryPolicy
-from hearsight_core.telemetry.metrics import ATTEMPT_SECONDS, ATTEMPTS, HINTS, TASKS_RUNNING
+from hearsight_core.telemetry import told, traces
+from hearsight_core.telemetry.metrics import HINTS
 
 log = structlog.get_logger(__name__)
 
@@ -40,47 +41,6 @@ T = TypeVar("T")
 
 RECORD_PAUSE_S = 1.0
 """Pause between tries to record an outcome while PostgreSQL is away."""
-
-
-class Lease:
-    """The right to work on a task, until `check` says otherwise."""
-
-    def __init__(self, claim: Claim, worker: "Worker") -> None:
-        self.task: Task = claim.task
-        self.job: Job = claim.job
-        self.part: Part | None = claim.part
-        self._worker = worker
-        self._stop = threading.Event()
-        self._lost = threading.Event()
-
-    def check(self) -> None:
-        """A checkpoint: call it between any two steps that could take long.
-
-        Raises:
-            LeaseLost: another worker owns the task, or heartbeats have not come through for so long
-                that one may.
-            Cancelled: the job is to stop.
-            Draining: this process is about to end.
-        """
-        if self._lost.is_set() or self._worker.heartbeat_age_s() > self._worker.lease_s:
-            raise LeaseLost
-        if self._stop.is_set():
-            raise Cancelled
-        if self._worker.draining.is_set():
-            raise Draining
-
-    def saw(self, job: Job) -> None:
-        """Notes what a write brought back of the job: quicker than the next heartbeat."""
-        if job.cancel_requested or job.status in TERMINAL:
-            self.stop()
-
-    def lose(self) -> None:
-        """Notes that the heartbeat found the task in other hands."""
-        self._lost.set()
-
-    def stop(self) -> None:
-        """Notes that the heartbeat found the job cancelled, failed or deleted."""
-        self._stop.set()
 
 
 class Worker:
@@ -126,7 +86,7 @@ class Worker:
         log.info("worker is ready", worker=self.id, queue=self.queue, slots=self.slots)
 
     def drain(self) -> None:
-        """Take no more tasks, and give those in work back at their next checkpoint."""
+        """Take no more tasks; those in work store what they have, and are given back."""
         self.draining.set()
 
     def close(self) -> None:
@@ -154,8 +114,13 @@ class Worker:
             return f"no heartbeat came through for {self.heartbeat_age_s():.0f} s"
         return None
 
-    def run(self, hint: Hint, work: Callable[[Lease], None]) -> dict[str, object] | None:
-        """Claims the hinted task, does `work` and records how it ended.
+    def run(
+        self,
+        hint: Hint,
+        work: Callable[[Lease], None],
+        then: Callable[[Job], None] = lambda _: None,
+    ) -> dict[str, object] | None:
+        """Claims the hinted task, does `work`, records how it ended and hands the job to `then`.
 
         Returns:
             What the Celery result shows, or None if there was nothing to claim or to record.
@@ -174,20 +139,15 @@ class Worker:
         lease = Lease(claim, self)
         with self._guard:
             self._leases[claim.task.id] = lease
-        started = time.monotonic()
-        structlog.contextvars.bind_contextvars(
-            job_id=claim.job.id, task_id=claim.task.id, attempt=claim.task.attempt
-        )
-        TASKS_RUNNING.labels(queue=self.queue).inc()
         try:
-            self.publish(claim.job)
-            return self._outcome(lease, work)
+            with told.attempt(self.queue, claim.task, waited_s=claim.waited_s):
+                lease.trace_parent = traces.here()
+                log.info("claimed", kind=claim.task.kind, waited_s=round(claim.waited_s, 3))
+                self.publish(claim.job)
+                return self._outcome(lease, work, then)
         finally:
             with self._guard:
                 del self._leases[claim.task.id]
-            TASKS_RUNNING.labels(queue=self.queue).dec()
-            ATTEMPT_SECONDS.labels(queue=self.queue).observe(time.monotonic() - started)
-            structlog.contextvars.clear_contextvars()
 
     def publish(self, job: Job) -> None:
         """Tells the watchers how the stored job stands; nothing of a job that was deleted."""
@@ -202,19 +162,21 @@ class Worker:
             except DatabaseError as error:
                 log.warning("hints are left to the dispatcher", error=str(error))
 
-    def _outcome(self, lease: Lease, work: Callable[[Lease], None]) -> dict[str, object] | None:
-        task = lease.task
+    def _outcome(
+        self, lease: Lease, work: Callable[[Lease], None], then: Callable[[Job], None]
+    ) -> dict[str, object] | None:
         try:
             outcome, job = self._attempt(lease, work)
         except LeaseLost:
             # Not an error of this worker: whoever owns the task now records how it ends.
             log.warning("the lease was lost; nothing of this attempt counts any more")
-            ATTEMPTS.labels(queue=self.queue, outcome="lost").inc()
+            told.tell_outcome(self.queue, "lost", None)
             return None
-        ATTEMPTS.labels(queue=self.queue, outcome=outcome).inc()
+        told.tell_outcome(self.queue, outcome, job)
         self.publish(job)
         self.top_up([self.queue])
-        return {"job_id": task.job_id, "outcome": outcome, "status": job.status.value}
+        then(job)
+        return {"job_id": job.id, "outcome": outcome, "status": job.status.value}
 
     def _attempt(self, lease: Lease, work: Callable[[Lease], None]) -> tuple[str, Job]:
         """Does the work and records the outcome; returns its name and the job after it."""
@@ -237,7 +199,9 @@ class Worker:
             log.exception("the attempt failed for a reason nobody foresaw")
             unexpected = UnexpectedError(detail=f"{type(error).__name__}: {error}")
             return unexpected.code, self._failed(task, unexpected)
-        return "done", self._recorded(lambda: outcomes.finish(self.database, task, self.language))
+        job = self._recorded(lambda: outcomes.finish(self.database, task, self.language))
+        log.info("done")
+        return "done", job
 
     def _let_go(self, task: Task) -> Job:
         return self._recorded(lambda: outcomes.let_go(self.database, task, self.language))

@@ -13,13 +13,16 @@ from celery.exceptions import Ignore, SecurityWarning
 from hearsight_core.broker import HintSender, celery_app
 from hearsight_core.contract import CELERY_TASK_NAME, Hint, JobStatus, TaskKind, kind_of
 from hearsight_core.errors import ObjectStoreError, StorageError
+from hearsight_core.jobs import Job
+from hearsight_core.lease import Lease
 from hearsight_core.progress import News
 from hearsight_core.settings import WorkerSettings, masked
 from hearsight_core.storage import ObjectStorage, parts_prefix
 from hearsight_core.store.database import Database
-from hearsight_core.telemetry import logs
+from hearsight_core.telemetry import logs, metrics
 from hearsight_core.telemetry.probes import ProbeServer
-from hearsight_core.worker import Lease, Worker
+from hearsight_core.telemetry.traces import WORKER_SERVICE, tracing
+from hearsight_core.worker import Worker
 
 log = structlog.get_logger(__name__)
 
@@ -50,9 +53,16 @@ def configure_logs(settings: WorkerSettings) -> None:
 def serve(queue: str, settings: WorkerSettings, *, slots: int, work: Work) -> int:
     """Runs a worker of `queue` until it is told to end; returns the process's exit code.
 
-    SIGTERM drains: no more tasks are taken, and those in work go back to the queue at their next
-    checkpoint.
+    SIGTERM drains: no more tasks are taken, and those in work go back to the queue once what they
+    have done is stored.
     """
+    kind = kind_of(queue)
+    metrics.begin_worker(kind, queue)
+    with tracing(WORKER_SERVICE[kind], settings.otlp_endpoint):
+        return _serve(queue, settings, slots=slots, work=work)
+
+
+def _serve(queue: str, settings: WorkerSettings, *, slots: int, work: Work) -> int:
     app = celery_app(settings)
     database = Database(
         settings.database_url,
@@ -99,22 +109,24 @@ def _register(app: Celery, kind: TaskKind, context: Context, work: Work) -> None
     @app.task(name=CELERY_TASK_NAME[kind])  # type: ignore[untyped-decorator]  # Celery ships no types
     def handle(task_id: str, attempt: int) -> dict[str, object]:
         outcome = context.worker.run(
-            Hint(task_id=task_id, attempt=attempt), lambda lease: work(lease, context)
+            Hint(task_id=task_id, attempt=attempt),
+            lambda lease: work(lease, context),
+            lambda job: _drop_parts(context.storage, job),
         )
         if outcome is None:
             # A stale hint must not overwrite the result of the attempt that counts.
             raise Ignore
-        if outcome["status"] == JobStatus.COMPLETED:
-            _drop_parts(context.storage, int(str(outcome["job_id"])))
         return outcome
 
 
-def _drop_parts(storage: ObjectStorage, job_id: int) -> None:
+def _drop_parts(storage: ObjectStorage, job: Job) -> None:
     """Remove the parts of a completed job; whatever stays goes when the job is deleted."""
+    if job.status is not JobStatus.COMPLETED:
+        return
     try:
-        storage.delete_prefix(parts_prefix(job_id))
+        storage.delete_prefix(parts_prefix(job.id))
     except ObjectStoreError as error:
-        log.warning("the parts of a completed job stay", job_id=job_id, error=str(error))
+        log.warning("the parts of a completed job stay", error=str(error))
 
 
 def _consume(app: Celery, worker: Worker) -> int:
@@ -122,7 +134,7 @@ def _consume(app: Celery, worker: Worker) -> int:
         """A receiver is enough for Celery to leave logging alone."""
 
     def drain(**_: object) -> None:
-        log.info("draining: tasks in work go back to the queue at their next checkpoint")
+        log.info("draining: tasks in work store what they have done and go back to the queue")
         worker.drain()
 
     # Celery warns root of pickled messages; we accept JSON alone.

@@ -10,11 +10,12 @@ from hearsight_api import problems
 from hearsight_api.access import Access
 from hearsight_api.body_limit import BodyLimit
 from hearsight_api.problems import FieldProblem, Problem
-from hearsight_api.requests_log import RequestLog
+from hearsight_api.requests_log import QUIET, RequestLog
 from hearsight_api.routes import jobs, media, probes, progress, transcripts, uploads
 from hearsight_api.services import Services
 from hearsight_core import __version__
 from hearsight_core.settings import ApiSettings
+from hearsight_core.telemetry.traces import API_SERVICE, tracing
 
 _DESCRIPTION = """
 Give it the address of a video or a recording, or the file itself; get back a timed transcript, with
@@ -30,20 +31,23 @@ def create_app(settings: ApiSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        services = Services.build(settings)
-        app.state.services = services
-        services.dispatcher.start()
-        running = {
-            asyncio.create_task(services.watchers.run(), name="watchers"),
-            asyncio.create_task(services.keyring.run(), name="keyring"),
-        }
-        yield
-        # Once is not always enough: a cancel that comes while Redis is being connected can be lost.
-        while running:
-            for task in running:
-                task.cancel()
-            _, running = await asyncio.wait(running, timeout=1)
-        await asyncio.to_thread(services.close)
+        # Ended here and not after the server, which on SIGTERM ends the process itself.
+        with tracing(API_SERVICE, settings.otlp_endpoint):
+            services = Services.build(settings)
+            app.state.services = services
+            services.start()
+            running = {
+                asyncio.create_task(services.watchers.run(), name="watchers"),
+                asyncio.create_task(services.keyring.run(), name="keyring"),
+            }
+            yield
+            # Once is not always enough: a cancel that comes while Redis is being connected can be
+            # lost.
+            while running:
+                for task in running:
+                    task.cancel()
+                _, running = await asyncio.wait(running, timeout=1)
+            await asyncio.to_thread(services.close)
 
     app = FastAPI(
         title="HearSight",
@@ -52,6 +56,14 @@ def create_app(settings: ApiSettings) -> FastAPI:
         lifespan=lifespan,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         separate_input_output_schemas=False,
+        # One span a request, for the provider that the lifespan sets.
+        telemetry={
+            "operation_spans": False,
+            "logs": False,
+            "metrics": False,
+            "auto_configure": False,
+            "exclude": lambda scope: scope["path"] in QUIET,
+        },
     )
     for module in (jobs, uploads, progress, transcripts, media, probes):
         app.include_router(module.router)

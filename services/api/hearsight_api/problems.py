@@ -32,6 +32,7 @@ from hearsight_core.errors import (
     UploadTooLargeError,
 )
 from hearsight_core.messages import Language, render
+from hearsight_core.telemetry.traces import here, trace_id_of
 
 log = structlog.get_logger(__name__)
 
@@ -100,6 +101,7 @@ class Problem(BaseModel):
     code: str = Field(examples=["job.not_found"], description="Stable; see docs/errors.md.")
     detail: str = Field(examples=["There is no job 7. List the jobs with GET /api/jobs."])
     request_id: str = Field(examples=["6f0c2f0e6c5f4c6d8a53e1d7d3c0a1b2"])
+    trace_id: str | None = Field(None, examples=["4bf92f3577b34da6a3ce929d0e0e4736"])
     errors: list[FieldProblem] | None = None
 
 
@@ -137,6 +139,7 @@ def _answer(
         code=code,
         detail=detail,
         request_id=request.state.request_id,
+        trace_id=trace_id_of(here()),
         errors=errors,
     )
     if status is HTTPStatus.SERVICE_UNAVAILABLE:

@@ -6,9 +6,11 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from hearsight_api.keyring import Keyring
+from hearsight_api.store_watch import StoreWatch
 from hearsight_api.watchers import Watchers
 from hearsight_core.addresses import AddressGuard
 from hearsight_core.broker import HintSender, celery_app
+from hearsight_core.contract import TaskKind, queue_of
 from hearsight_core.dispatcher import Dispatcher
 from hearsight_core.errors import UnknownPoolError
 from hearsight_core.progress import News
@@ -16,6 +18,7 @@ from hearsight_core.settings import ApiSettings
 from hearsight_core.storage import ObjectStorage
 from hearsight_core.store.database import Database
 from hearsight_core.store.outcomes import RetryPolicy
+from hearsight_core.telemetry import metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,7 @@ class Services:
     hints: HintSender
     guard: AddressGuard
     dispatcher: Dispatcher
+    store_watch: StoreWatch
     watchers: Watchers
     keyring: Keyring
 
@@ -56,6 +60,7 @@ class Services:
             guard=AddressGuard(settings.allow_hosts),
             watchers=Watchers(settings.redis_url),
             keyring=Keyring(database),
+            store_watch=StoreWatch(database=database, news=news, hints=hints, storage=storage),
             dispatcher=Dispatcher(
                 database=database,
                 hints=hints,
@@ -64,8 +69,15 @@ class Services:
                 policy=RetryPolicy.of(settings),
                 language=settings.language,
                 interval_s=settings.dispatch_interval_s,
+                queues=_queues(settings),
             ),
         )
+
+    def start(self) -> None:
+        """Start what runs beside the routes."""
+        metrics.begin_api(_queues(self.settings), in_a_folder=self.storage.folder is not None)
+        self.dispatcher.start()
+        self.store_watch.start()
 
     def pool(self, asked: str | None) -> str:
         """The pool that is to recognise a job: the one asked for, else the first.
@@ -82,9 +94,16 @@ class Services:
 
     def close(self) -> None:
         """Stop what runs and close what is open."""
+        self.store_watch.close()
         self.dispatcher.close()
         self.news.close()
         self.database.close()
+
+
+def _queues(settings: ApiSettings) -> list[str]:
+    """The queues that this deployment's tasks go to."""
+    pools = (queue_of(TaskKind.TRANSCRIBE, pool) for pool in settings.asr_pools)
+    return [queue_of(TaskKind.DOWNLOAD), *pools]
 
 
 def _services(request: Request) -> Services:

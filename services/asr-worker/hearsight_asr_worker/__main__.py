@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import structlog
 
-from hearsight_asr_worker import models
+from hearsight_asr_worker import measured, models
 from hearsight_asr_worker.engine import ModelInfo
 from hearsight_asr_worker.tasks import Transcriber
 from hearsight_core.contract import TaskKind, queue_of
@@ -32,7 +32,7 @@ def main() -> int:
     if not check:
         configure_logs(settings)
     try:
-        engine = models.load(settings)
+        engine = models.load(settings, observe=measured.tell_batch)
     except HearSightError as error:
         if check:
             sys.stdout.write(json.dumps({"code": error.code, "error": str(error)}) + "\n")
@@ -44,6 +44,7 @@ def main() -> int:
             sys.stdout.write(json.dumps(_described(engine.info)) + "\n")
             return 0
         log.info("model is loaded", **_described(engine.info))
+        measured.tell_model(engine.info)
         return serve(
             queue_of(TaskKind.TRANSCRIBE, settings.asr_pool),
             settings,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 
@@ -33,6 +33,8 @@ class _Entry(Generic[Key, Item, Result]):
     key: Key
     item: Item
     future: Future[Result]
+    said_of: dict[str, Any]
+    """What the log says of the task that handed the item in."""
 
 
 class Batcher(Generic[Key, Item, Result]):
@@ -74,7 +76,8 @@ class Batcher(Generic[Key, Item, Result]):
         A future raises OutOfMemoryError if its item does not fit alone, DeviceLostError if the
         device is gone, and RecognitionError for any other failure of its batch.
         """
-        entries = [_Entry[Key, Item, Result](key, item, Future()) for key, item in items]
+        said_of = structlog.contextvars.get_contextvars()
+        entries = [_Entry[Key, Item, Result](key, item, Future(), said_of) for key, item in items]
         with self._changed:
             if self._end is None:
                 self._waiting += entries
@@ -82,6 +85,24 @@ class Batcher(Generic[Key, Item, Result]):
             else:
                 _fail(entries, self._end)
         return [entry.future for entry in entries]
+
+    def withdraw(self, groups: Sequence[Sequence[Future[Result]]]) -> int:
+        """Takes back the last of `groups` (of one caller, in order), as far as none has begun.
+
+        A group that the device has begun stays whole, and so do those before it: all of them will
+        be done, and the results can be used in order.
+
+        Returns:
+            How many groups stay.
+        """
+        with self._changed:
+            for stay in range(len(groups), 0, -1):
+                last = groups[stay - 1]
+                if any(future.running() or future.done() for future in last):
+                    return stay
+                for future in last:
+                    future.cancel()
+            return 0
 
     def close(self, timeout_s: float = 30) -> None:
         """Fails what waits, and gives the batches in work `timeout_s` seconds to end."""
@@ -148,14 +169,25 @@ class Batcher(Generic[Key, Item, Result]):
             half = (len(batch) + 1) // 2
             with self._changed:
                 self._limit = min(self._limit, half)
-            _log.warning("asr_batch_halved", batch_size=half, detail=fault.detail)
+            _log.warning(
+                "asr_batch_halved", batch_size=half, detail=fault.detail, **_tasks_of(batch)
+            )
             self._do(batch[:half])
             self._do(batch[half:])
             return
-        _log.error("asr_batch_failed", batch_size=len(batch), exc_info=error)
+        _log.error("asr_batch_failed", batch_size=len(batch), exc_info=error, **_tasks_of(batch))
         if isinstance(fault, DeviceLostError):
             self._stop(fault)
         _fail(batch, fault, cause=error)
+
+
+def _tasks_of(batch: Sequence[_Entry[Key, Item, Result]]) -> dict[str, Any]:
+    """Log fields of the tasks in a batch: as in a line of the task's own, if it is one alone."""
+    tasks = {one.said_of.get("task_id"): one.said_of for one in batch}
+    if len(tasks) == 1:
+        return batch[0].said_of
+    names = ("job_id", "task_id", "trace_id")
+    return {f"{name}s": [said.get(name) for said in tasks.values()] for name in names}
 
 
 def _fail(

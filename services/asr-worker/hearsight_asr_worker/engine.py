@@ -1,6 +1,6 @@
 """What an engine is: chunks of speech in, segments out. Anything that recognises can be one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -77,6 +77,11 @@ class ChunkResult:
     segments: tuple[Segment, ...]
 
 
+def to_the_end() -> bool:
+    """Goes on, whatever happens."""
+    return True
+
+
 class Engine(Protocol):
     """Recognises chunks. Every method may be called from many threads at once."""
 
@@ -94,11 +99,20 @@ class Engine(Protocol):
         ...
 
     def recognise(
-        self, chunks: Sequence[Chunk], options: RecognitionOptions, language: str
+        self,
+        chunks: Sequence[Chunk],
+        options: RecognitionOptions,
+        language: str,
+        *,
+        go_on: Callable[[], bool] = to_the_end,
     ) -> Iterator[ChunkResult]:
         """The results of `chunks`, in their order, each as soon as it and those before are done.
 
-        Closing the iterator early abandons the rest.
+        `go_on` is asked before chunks are begun, and again and again while their results are waited
+        for. Once it says no, no further chunk is begun: the results of those that are, and of any
+        before them, still come, and the iterator ends early. So nothing that the device has done is
+        thrown away. What `go_on` raises ends the iterator at once and abandons the rest, as closing
+        it does.
 
         Raises:
             LanguageUnsupportedError: the model does not know the language or the task.

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from hearsight_asr_worker.engine import SAMPLE_RATE, SAMPLES_PER_MS, Chunk, Engine
 from hearsight_asr_worker.faults import DeviceLostError
-from hearsight_core.errors import ObjectStoreError
+from hearsight_core.errors import Draining, ObjectStoreError
 from hearsight_core.jobs import Job, ModelUsed, Part, progress_of
+from hearsight_core.lease import Lease
 from hearsight_core.store import work
 from hearsight_core.store.work import Appended
-from hearsight_core.telemetry.metrics import AUDIO_SECONDS, SEGMENTS
-from hearsight_core.worker import Lease
+from hearsight_core.telemetry.metrics import AUDIO_SECONDS, REAL_TIME_FACTOR, SEGMENTS
+from hearsight_core.telemetry.told import stage
 from hearsight_core.worker_process import Context
 
 log = structlog.get_logger(__name__)
@@ -84,30 +85,51 @@ class Transcriber:
         assert part is not None, "a transcribe task has a part"  # noqa: S101
         self._engine.check_options(lease.job.options)
         worker.publish(work.mark_recognising(database, lease.task, worker.language))
-        chunks = chunks_to_do(part, read_part(context.storage.get_bytes(part.object_key)))
-        language = self._language(lease, context, chunks)
-        started = time.monotonic()
-        heard_ms = 0
-        results = self._engine.recognise(chunks, lease.job.options, language)
-        for index, result in enumerate(results, start=part.chunks_done):
-            appended = work.add_segments(
-                database,
-                lease.task,
-                part,
-                chunk_index=index,
-                found=result.segments,
-                language=worker.language,
-            )
-            start_ms, end_ms = part.chunks[index]
-            heard_ms += end_ms - start_ms
-            AUDIO_SECONDS.inc((end_ms - start_ms) / 1000)
-            SEGMENTS.inc(len(result.segments))
-            self._tell(context, appended, (time.monotonic() - started) * 1000 / heard_ms)
-            lease.saw(appended.job)
-            lease.check()
+        with stage("read_part"):
+            chunks = chunks_to_do(part, read_part(context.storage.get_bytes(part.object_key)))
+        lease.check()
+        with stage("recognise"):
+            self._recognise(lease, context, part, chunks)
         last = work.mark_postprocessing(database, lease.task, worker.language)
         if last is not None:
             worker.publish(last)
+
+    def _recognise(
+        self, lease: Lease, context: Context, part: Part, chunks: Sequence[Chunk]
+    ) -> None:
+        """Stores each chunk's segments as they come, and moves the checkpoint past it.
+
+        A drain ends it after what the device has begun.
+        """
+        language = self._language(lease, context, chunks)
+        started = time.monotonic()
+        done, heard_ms, real_time_factor = part.chunks_done, 0, 0.0
+        try:
+            for result in self._engine.recognise(
+                chunks, lease.job.options, language, go_on=lease.goes_on
+            ):
+                appended = work.add_segments(
+                    context.worker.database,
+                    lease.task,
+                    part,
+                    chunk_index=done,
+                    found=result.segments,
+                    language=context.worker.language,
+                )
+                start_ms, end_ms = part.chunks[done]
+                done += 1
+                heard_ms += end_ms - start_ms
+                real_time_factor = (time.monotonic() - started) * 1000 / heard_ms
+                AUDIO_SECONDS.inc((end_ms - start_ms) / 1000)
+                SEGMENTS.inc(len(result.segments))
+                self._tell(context, appended, real_time_factor)
+                lease.saw(appended.job)
+            lease.check_held()
+            if done < len(part.chunks):
+                raise Draining
+        finally:
+            if heard_ms:
+                REAL_TIME_FACTOR.observe(real_time_factor)
 
     def _language(self, lease: Lease, context: Context, chunks: Sequence[Chunk]) -> str:
         """The job's one language: asked for, found by an earlier part, or found now."""

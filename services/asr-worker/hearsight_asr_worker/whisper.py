@@ -2,8 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
-from dataclasses import replace
+from concurrent.futures import CancelledError, Future, wait
+from dataclasses import dataclass, replace
 
 import numpy as np
 from faster_whisper import WhisperModel
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hearsight_asr_worker.batching import BatchDone, Batcher
 from hearsight_asr_worker.decoded import Decoded, joined
 from hearsight_asr_worker.decoding import Decoder, Request
-from hearsight_asr_worker.engine import SAMPLE_RATE, Chunk, ChunkResult, ModelInfo
+from hearsight_asr_worker.engine import SAMPLE_RATE, Chunk, ChunkResult, ModelInfo, to_the_end
 from hearsight_asr_worker.faults import fault_of
 from hearsight_asr_worker.pauses import audible_frames, utterances
 from hearsight_asr_worker.segmentation import TimedWord, segmented, settled, text_of
@@ -22,8 +22,22 @@ from hearsight_core.errors import LanguageUnsupportedError, RecognitionError
 _SILENT_PEAK = 10 / 32768
 """A chunk that is never louder (-70 dB of full scale) is digital silence: nothing to hear."""
 _CHUNKS_TO_DETECT = 4
+_ASK_EVERY_S = 0.25
+"""How often a caller that waits for results is asked whether to go on."""
 
 _Features = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _InWork:
+    """A chunk that was handed in: its pieces, each with the frame it begins at."""
+
+    chunk: Chunk
+    pieces: list[tuple[int, Future[Decoded]]]
+
+    @property
+    def futures(self) -> list[Future[Decoded]]:
+        return [future for _, future in self.pieces]
 
 
 class WhisperEngine:
@@ -76,9 +90,14 @@ class WhisperEngine:
             raise LanguageUnsupportedError(model=self._info.name, wanted="task translate")
 
     def recognise(
-        self, chunks: Sequence[Chunk], options: RecognitionOptions, language: str
+        self,
+        chunks: Sequence[Chunk],
+        options: RecognitionOptions,
+        language: str,
+        *,
+        go_on: Callable[[], bool] = to_the_end,
     ) -> Iterator[ChunkResult]:
-        """The results of `chunks`, in their order, each as soon as it and those before are done.
+        """The results of `chunks`, in their order, as far as `go_on` allows; see `Engine`.
 
         Raises:
             LanguageUnsupportedError: the model does not know the language or the task.
@@ -87,7 +106,8 @@ class WhisperEngine:
         """
         self.check_options(options)
         self._check_language(language)
-        return self._results(chunks, Request.of(options, language), options.word_timestamps)
+        request = Request.of(options, language)
+        return self._results(chunks, request, go_on, with_words=options.word_timestamps)
 
     def detect_language(self, chunks: Sequence[Chunk]) -> tuple[str, float]:
         """The language spoken in `chunks`, from the first of them, and its probability.
@@ -126,27 +146,30 @@ class WhisperEngine:
         self,
         chunks: Sequence[Chunk],
         request: Request,
-        with_words: bool,  # noqa: FBT001
+        go_on: Callable[[], bool],
+        *,
+        with_words: bool,
     ) -> Iterator[ChunkResult]:
         todo = deque(chunks)
-        waiting: deque[tuple[Chunk, list[tuple[int, Future[Decoded]]]]] = deque()
+        waiting: list[_InWork] = []
         try:
             while todo or waiting:
+                if not go_on():
+                    todo.clear()
+                    del waiting[self._batcher.withdraw([one.futures for one in waiting]) :]
                 # Features of the next round are made while the device is busy with this one.
                 while todo and len(waiting) <= self._round:
                     some = [todo.popleft() for _ in range(min(self._round, len(todo)))]
                     waiting += self._submit(some, request)
-                yield ChunkResult(_segments(*waiting[0], with_words=with_words))
-                waiting.popleft()
+                if waiting and not wait(waiting[0].futures, _ASK_EVERY_S).not_done:
+                    yield ChunkResult(_segments(waiting.pop(0), with_words=with_words))
         finally:
-            for _, parts in waiting:
-                for _, future in parts:
+            for one in waiting:
+                for future in one.futures:
                     future.cancel()
 
-    def _submit(
-        self, chunks: Sequence[Chunk], request: Request
-    ) -> list[tuple[Chunk, list[tuple[int, Future[Decoded]]]]]:
-        """Hands in the pieces of `chunks` together; each comes with the frame it begins at."""
+    def _submit(self, chunks: Sequence[Chunk], request: Request) -> list[_InWork]:
+        """Hands in the pieces of `chunks` together."""
         cut = [self._pieces(chunk) for chunk in chunks]
         items = [
             (replace(request, window=self._decoder.window(piece)), piece)
@@ -155,7 +178,7 @@ class WhisperEngine:
         ]
         futures = iter(self._batcher.submit(items))
         return [
-            (chunk, [(first, next(futures)) for first, _ in pieces_of_one])
+            _InWork(chunk, [(first, next(futures)) for first, _ in pieces_of_one])
             for chunk, pieces_of_one in zip(chunks, cut, strict=True)
         ]
 
@@ -183,15 +206,14 @@ def _is_silent(chunk: Chunk) -> bool:
     return not len(chunk.samples) or bool(np.abs(chunk.loudness()).max() <= _SILENT_PEAK)
 
 
-def _segments(
-    chunk: Chunk, parts: Sequence[tuple[int, Future[Decoded]]], *, with_words: bool
-) -> tuple[Segment, ...]:
-    """Waits for what was decoded and puts it together for reading."""
+def _segments(one: _InWork, *, with_words: bool) -> tuple[Segment, ...]:
+    """Puts together for reading what was decoded."""
+    chunk = one.chunk
     try:
-        done = [(first, future.result()) for first, future in parts]
+        done = [(first, future.result()) for first, future in one.pieces]
     except CancelledError as error:
         raise RecognitionError(detail="the engine was closed") from error
-    if all(one.silent for _, one in done):
+    if all(piece.silent for _, piece in done):
         return ()
     decoded = joined(done)
     words = settled(

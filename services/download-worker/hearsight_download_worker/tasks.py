@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 from hearsight_core.addresses import AddressGuard
 from hearsight_core.contract import STAGE_PERCENT, Stage, TaskKind, queue_of
 from hearsight_core.jobs import Job, Part, progress_of
+from hearsight_core.lease import Lease
 from hearsight_core.messages import render
 from hearsight_core.settings import DownloadSettings
 from hearsight_core.storage import job_prefix, parts_prefix
 from hearsight_core.store import work
 from hearsight_core.store.work import Media
 from hearsight_core.telemetry.metrics import DOWNLOADED_BYTES
-from hearsight_core.worker import Lease
+from hearsight_core.telemetry.told import stage
 from hearsight_core.worker_process import Context
 from hearsight_download_worker.audio import open_audio
 from hearsight_download_worker.cutting import CutOptions, Cutter
@@ -82,16 +83,21 @@ class Downloader:
         # Each attempt has a folder of its own: an earlier one may still be writing in its own.
         with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=self._scratch) as folder:
             if lease.job.media_key is None:
-                path = self._fetch(lease, context, Path(folder))
+                with stage("fetch"):
+                    fetched = self._fetch(lease, context, Path(folder))
+                with stage("store_media"):
+                    self._store(lease, context, fetched)
+                path = fetched.path
             else:
-                path = self._stored(lease, context, lease.job.media_key, Path(folder))
-            self._cut(lease, context, path)
+                with stage("fetch"):
+                    path = self._stored(lease, context, lease.job.media_key, Path(folder))
+            with stage("cut"):
+                self._cut(lease, context, path)
 
-    def _fetch(self, lease: Lease, context: Context, folder: Path) -> Path:
+    def _fetch(self, lease: Lease, context: Context, folder: Path) -> Fetched:
         assert lease.job.source_url is not None, "a job without media has a URL"  # noqa: S101
-        settings, worker = self._settings, context.worker
-        told = _DownloadNews(lease, context)
-        fetched = fetch(
+        settings = self._settings
+        return fetch(
             lease.job.source_url,
             folder,
             guard=self._guard,
@@ -102,12 +108,16 @@ class Downloader:
                 socket_timeout_s=settings.socket_timeout_s,
             ),
             language=lease.job.options.language,
-            on_progress=told,
+            on_progress=_DownloadNews(lease, context),
             check=lease.check,
         )
+
+    def _store(self, lease: Lease, context: Context, fetched: Fetched) -> None:
+        """Stores the original; no later attempt fetches it again."""
+        worker = context.worker
         key = f"{job_prefix(lease.job.id)}media/{lease.task.id}-{lease.task.attempt}"
         context.storage.put_file(key, fetched.path)
-        lease.check()
+        lease.check_held()
         DOWNLOADED_BYTES.inc(fetched.size_bytes)
         worker.publish(
             work.set_media(
@@ -122,7 +132,6 @@ class Downloader:
                 self._message(fetched, context),
             )
         )
-        return fetched.path
 
     @staticmethod
     def _message(fetched: Fetched, context: Context) -> str:
@@ -190,9 +199,15 @@ class Downloader:
     def _add(lease: Lease, context: Context, part: Part, samples: NDArray[np.int16]) -> None:
         """Stores a part's audio, then the part and its task, then says so to the ASR workers."""
         context.storage.put_bytes(part.object_key, wav(samples))
-        lease.check()
+        lease.check_held()
         worker = context.worker
-        job = work.add_part(worker.database, lease.task, part, task_id=str(uuid.uuid4()))
+        job = work.add_part(
+            worker.database,
+            lease.task,
+            part,
+            task_id=str(uuid.uuid4()),
+            trace_parent=lease.trace_parent,
+        )
         worker.publish(job)
         worker.top_up([queue_of(TaskKind.TRANSCRIBE, job.pool)])
         lease.saw(job)

@@ -3,6 +3,8 @@
 These take an open connection and are used inside this package only.
 """
 
+from dataclasses import replace
+
 from sqlalchemy import Connection, func, select, update
 
 from hearsight_core.contract import STAGE_PERCENT, TERMINAL, JobStatus, Stage
@@ -86,7 +88,7 @@ def end_job(
     else:
         # A cancelled job keeps showing how far it came.
         shown = {"message": render("progress.cancelled", language)}
-    return change_job(
+    ended = change_job(
         connection,
         job,
         status=status,
@@ -95,6 +97,7 @@ def end_job(
         finished_at=func.now(),
         **shown,
     )
+    return replace(ended, ended_here=True)
 
 
 def _completed(job: Job) -> str:

@@ -1,5 +1,6 @@
-"""Whether PostgreSQL answers, and which it is."""
+"""Whether PostgreSQL answers, which it is, and which tables it has."""
 
+from alembic.migration import MigrationContext
 from sqlalchemy import text
 
 from hearsight_core.store.database import Database
@@ -13,3 +14,13 @@ def server_version(database: Database) -> str:
     """
     with database.begin() as connection:
         return str(connection.execute(text("SHOW server_version")).scalar_one())
+
+
+def revision(database: Database) -> str | None:
+    """Reads which migration the database has; None: none at all.
+
+    Raises:
+        DatabaseError: it does not answer.
+    """
+    with database.begin() as connection:
+        return MigrationContext.configure(connection).get_current_revision()

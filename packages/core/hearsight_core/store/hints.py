@@ -1,5 +1,6 @@
 """Which waiting tasks are due for a hint: the order of the queue is decided here."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import func, or_, select, text, update
@@ -8,6 +9,14 @@ from hearsight_core.contract import Hint
 from hearsight_core.jobs import TaskState
 from hearsight_core.store.database import Database
 from hearsight_core.store.tables import tasks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Due:
+    """A hint to be sent, and the span that made its task."""
+
+    hint: Hint
+    trace_parent: str | None
 
 
 def queues(database: Database) -> list[str]:
@@ -31,7 +40,7 @@ def queues(database: Database) -> list[str]:
         return list(names.scalars())
 
 
-def take_due(database: Database, queue: str, *, in_flight_max: int, resend_s: float) -> list[Hint]:
+def take_due(database: Database, queue: str, *, in_flight_max: int, resend_s: float) -> list[Due]:
     """Marks the next waiting tasks as hinted, up to `in_flight_max` in flight, and returns them.
 
     A hint counts as in flight until its task is claimed, or for `resend_s` seconds. Tasks that
@@ -68,7 +77,16 @@ def take_due(database: Database, queue: str, *, in_flight_max: int, resend_s: fl
             update(tasks)
             .where(tasks.c.id == due.c.id)
             .values(hinted_at=func.now())
-            .returning(tasks.c.id, tasks.c.attempt, tasks.c.rank_at, tasks.c.part_index)
+            .returning(
+                tasks.c.id,
+                tasks.c.attempt,
+                tasks.c.rank_at,
+                tasks.c.part_index,
+                tasks.c.trace_parent,
+            )
         ).all()
         rows = sorted(rows, key=lambda row: (row.rank_at, row.part_index or 0))
-        return [Hint(task_id=row.id, attempt=row.attempt) for row in rows]
+        return [
+            Due(hint=Hint(task_id=row.id, attempt=row.attempt), trace_parent=row.trace_parent)
+            for row in rows
+        ]

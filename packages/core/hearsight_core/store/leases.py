@@ -22,11 +22,15 @@ from hearsight_core.store.tables import jobs, parts, tasks, workers
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A task that belongs to one worker until its lease runs out."""
+    """A task that belongs to one worker until its lease runs out.
+
+    `waited_s` is how long it could have been claimed before it was.
+    """
 
     task: Task
     job: Job
     part: Part | None
+    waited_s: float
 
 
 def claim(database: Database, hint: Hint, *, owner: str, lease_s: float) -> Claim | None:
@@ -58,7 +62,9 @@ def claim(database: Database, hint: Hint, *, owner: str, lease_s: float) -> Clai
                 lease_until=func.now() + timedelta(seconds=lease_s),
                 hinted_at=None,
             )
-            .returning(tasks)
+            .returning(
+                tasks, func.extract("epoch", func.now() - tasks.c.ready_at).label("waited_s")
+            )
         ).first()
         if row is None:
             return None
@@ -70,7 +76,8 @@ def claim(database: Database, hint: Hint, *, owner: str, lease_s: float) -> Clai
             started_at=func.coalesce(jobs.c.started_at, func.now()),
             attempt=func.greatest(jobs.c.attempt, task.failures + 1),
         )
-        return Claim(task=task, job=job, part=_part(connection, task))
+        waited_s = float(row.waited_s)
+        return Claim(task=task, job=job, part=_part(connection, task), waited_s=waited_s)
 
 
 def _part(connection: Connection, task: Task) -> Part | None:
@@ -163,10 +170,18 @@ def forget_workers(database: Database, *, unseen_s: float) -> int:
         ).rowcount
 
 
+@dataclass(frozen=True, kw_only=True)
+class TakenBack:
+    """A task whose lease ran out, and its job as the failed attempt left it."""
+
+    queue: str
+    job: Job
+
+
 def take_back(
     database: Database, policy: RetryPolicy, language: Language, *, limit: int = 100
-) -> list[Job]:
-    """Takes back tasks whose lease ran out, as a failed attempt; returns the changed jobs.
+) -> list[TakenBack]:
+    """Takes back tasks whose lease ran out, as a failed attempt with the code `worker.lost`.
 
     A task that somebody else is changing at this moment is left for the next round.
     """
@@ -177,7 +192,7 @@ def take_back(
             .order_by(tasks.c.lease_until)
             .limit(limit)
         ).all()
-    changed: list[Job] = []
+    changed: list[TakenBack] = []
     for lease in expired:
         with database.begin() as connection:
             row = connection.execute(
@@ -196,14 +211,8 @@ def take_back(
                 .with_for_update(skip_locked=True)
             ).first()
             if still is not None:
-                changed.append(
-                    failed_attempt(
-                        connection,
-                        job_of(row),
-                        task_of(still),
-                        WorkerLostError(),
-                        policy,
-                        language,
-                    )
+                job = failed_attempt(
+                    connection, job_of(row), task_of(still), WorkerLostError(), policy, language
                 )
+                changed.append(TakenBack(queue=still.queue, job=job))
     return changed

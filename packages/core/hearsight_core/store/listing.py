@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import select, tuple_
 
 from hearsight_core.contract import JobStatus
 from hearsight_core.errors import JobNotFoundError
@@ -104,14 +104,3 @@ def since(
             .limit(limit)
         ).all()
     return News(job=job, segments=tuple(segment_of(row) for row in rows))
-
-
-def count_by_status(database: Database) -> dict[JobStatus, int]:
-    """Counts the jobs of each status."""
-    with database.begin() as connection:
-        rows = connection.execute(
-            select(jobs.c.status, func.count())
-            .where(jobs.c.deleted_at.is_(None))
-            .group_by(jobs.c.status)
-        )
-        return {JobStatus(status): count for status, count in rows}

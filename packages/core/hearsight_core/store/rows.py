@@ -53,6 +53,7 @@ def job_of(row: Row[tuple[object, ...]]) -> Job:
         created_at=columns["created_at"],
         started_at=columns["started_at"],
         finished_at=columns["finished_at"],
+        trace_id=columns["trace_id"],
     )
 
 
@@ -67,6 +68,7 @@ def task_of(row: Row[tuple[object, ...]]) -> Task:
         attempt=columns["attempt"],
         failures=columns["failures"],
         part_index=columns["part_index"],
+        trace_parent=columns["trace_parent"],
     )
 
 

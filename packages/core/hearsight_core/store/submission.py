@@ -24,6 +24,7 @@ from hearsight_core.messages import Language, render
 from hearsight_core.store.database import Database
 from hearsight_core.store.rows import job_of
 from hearsight_core.store.tables import job_id_sequence, jobs, tasks
+from hearsight_core.telemetry.traces import trace_id_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,16 +80,23 @@ def reserve_job_id(database: Database) -> int:
 
 
 def accept(
-    database: Database, submission: Submission, language: Language, *, job_id: int | None = None
+    database: Database,
+    submission: Submission,
+    language: Language,
+    *,
+    job_id: int | None = None,
+    trace_parent: str | None = None,
 ) -> Accepted:
     """Stores a job and its download task; with a job id that exists, answers with that job.
+
+    `trace_parent` is the span that asks for it: all that is done for the job belongs to its trace.
 
     Raises:
         JobConflictError: the id belongs to another request, to another owner's job whatever that
             asks for, or to a job being deleted.
     """
     with database.begin() as connection:
-        job = _inserted(connection, submission, language, job_id)
+        job = _inserted(connection, submission, language, job_id, trace_id_of(trace_parent))
         if job is None:
             assert job_id is not None, "only a chosen id can be taken"  # noqa: S101
             return _existing(connection, submission, job_id)
@@ -101,13 +109,18 @@ def accept(
                 queue=queue_of(TaskKind.DOWNLOAD),
                 state=TaskState.WAITING,
                 rank_at=func.now() + RANK_OFFSET[submission.priority],
+                trace_parent=trace_parent,
             )
         )
         return Accepted(job=job, task_id=task_id, created=True)
 
 
 def _inserted(
-    connection: Connection, submission: Submission, language: Language, job_id: int | None
+    connection: Connection,
+    submission: Submission,
+    language: Language,
+    job_id: int | None,
+    trace_id: str | None,
 ) -> Job | None:
     """The new job; None if the chosen id is taken. A drawn id that is taken is drawn again."""
     stage = Stage.UPLOAD if submission.upload else Stage.DOWNLOAD_START
@@ -124,6 +137,7 @@ def _inserted(
         "owner": submission.owner,
         "pool": submission.pool,
         "request_digest": submission.digest,
+        "trace_id": trace_id,
     }
     if upload := submission.upload:
         values |= {

@@ -113,9 +113,10 @@ jobs = Table(
     Column("started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
     Column("owner", Text, nullable=False, server_default=text(f"'{DEFAULT_OWNER}'")),
+    Column("pool", Text, nullable=False, server_default=text(f"'{DEFAULT_POOL}'")),
+    Column("trace_id", Text),
     CheckConstraint("id > 0", name="id_positive"),
     CheckConstraint(f"owner ~ '^({OWNER_PATTERN})$'", name="owner"),
-    Column("pool", Text, nullable=False, server_default=text(f"'{DEFAULT_POOL}'")),
     CheckConstraint(f"pool ~ '^({POOL_PATTERN})$'", name="pool"),
     CheckConstraint(
         "(status IN ('completed', 'failed', 'cancelled')) = (finished_at IS NOT NULL)",
@@ -156,6 +157,7 @@ tasks = Table(
     Column("error", AnyText),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("finished_at", DateTime(timezone=True)),
+    Column("trace_parent", Text),
     UniqueConstraint("job_id", "kind", "part_index", postgresql_nulls_not_distinct=True),
     CheckConstraint(
         "(state = 'running') = (owner IS NOT NULL AND lease_until IS NOT NULL)",

@@ -100,8 +100,13 @@ def last_part(database: Database, job_id: int) -> Part | None:
         return part_of(row) if row is not None else None
 
 
-def add_part(database: Database, task: Task, part: Part, *, task_id: str) -> Job:
-    """Adds a part, whose object is stored already, and the task that transcribes it."""
+def add_part(
+    database: Database, task: Task, part: Part, *, task_id: str, trace_parent: str | None = None
+) -> Job:
+    """Adds a part, whose object is stored already, and the task that transcribes it.
+
+    `trace_parent` is the span below which the part is recognised.
+    """
     with database.begin() as connection:
         job = _working_on(connection, task)
         connection.execute(
@@ -126,6 +131,7 @@ def add_part(database: Database, task: Task, part: Part, *, task_id: str) -> Job
                 # The place of the job, not of the part: an old job's last part goes before a
                 # young job's first.
                 rank_at=job.created_at + RANK_OFFSET[job.priority],
+                trace_parent=trace_parent,
             )
         )
         return change_job(connection, job, speech_ms=jobs.c.speech_ms + part.speech_ms)

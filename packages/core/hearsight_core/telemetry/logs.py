@@ -7,6 +7,12 @@ from typing import Literal
 import structlog
 from structlog.typing import Processor
 
+_NOISY = (
+    *("httpx", "httpcore", "urllib3", "kombu", "amqp", "celery.utils.functional"),
+    # Their lines for each task name neither job nor attempt; the worker's own do.
+    *("celery.worker.strategy", "celery.app.trace"),
+)
+
 
 def configure(*, log_format: Literal["console", "json"], level: str, colors: bool) -> None:
     """Sends every log of this process, libraries' included, to stdout in one form."""
@@ -48,5 +54,5 @@ def configure(*, log_format: Literal["console", "json"], level: str, colors: boo
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for noisy in ("httpx", "httpcore", "celery.utils.functional", "kombu", "amqp", "urllib3"):
+    for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -19,6 +19,7 @@ from hearsight_core.errors import DatabaseError, InvalidRequestError, JobNotFoun
 from hearsight_core.jobs import Job, progress_of
 from hearsight_core.store import control, listing, submission
 from hearsight_core.store.submission import Submission
+from hearsight_core.telemetry import told, traces
 from hearsight_core.telemetry.metrics import JOBS_ACCEPTED
 
 log = structlog.get_logger(__name__)
@@ -38,7 +39,11 @@ ACCEPTED_RESPONSES: dict[int | str, dict[str, Any]] = {  # Any: FastAPI's type
 def accept(services: Services, wanted: Submission, job_id: int | None) -> submission.Accepted:
     """Stores the job, tells the watchers and sends the hint; a lost hint is sent again later."""
     accepted = submission.accept(
-        services.database, wanted, services.settings.language, job_id=job_id
+        services.database,
+        wanted,
+        services.settings.language,
+        job_id=job_id,
+        trace_parent=traces.here(),
     )
     if accepted.created:
         JOBS_ACCEPTED.labels(source="upload" if wanted.upload else "url").inc()
@@ -148,6 +153,7 @@ def show(job_id: PathJobId, services: Injected, caller: MayRead) -> JobView:
 def cancel(job_id: PathJobId, services: Injected, caller: MaySubmit) -> JobView:
     """Stops a job; a worker that is busy with it lets go within seconds. Twice is as once."""
     job = control.cancel(services.database, job_id, services.settings.language, owner=caller.sees)
+    told.tell_end(job)
     services.news.publish(progress_of(job))
     return JobView.of(job)
 
@@ -176,6 +182,7 @@ def delete(job_id: PathJobId, services: Injected, caller: MaySubmit) -> None:
     job = control.mark_deleted(
         services.database, job_id, services.settings.language, owner=caller.sees
     )
+    told.tell_end(job)
     # Sends everybody who watches to the database, where the job is gone.
     services.news.publish(progress_of(job), segments_after=job.version)
     services.news.forget(job_id)
