@@ -222,8 +222,7 @@ def test_an_upload_that_is_broken_off_is_no_fault_of_ours(small: Api, *, chunked
 
 
 def uploads_ended(server: Api) -> float:
-    with server.client() as http:
-        lines = http.get("/metrics").text.splitlines()
+    lines = server.metrics().splitlines()
     name = "hearsight_http_request_seconds_count"
     return sum(
         float(line.rsplit(" ", 1)[1])

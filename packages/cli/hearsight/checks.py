@@ -44,7 +44,7 @@ def everything(where: Surroundings) -> Iterator[Finding]:
     yield model(environment)
     yield from api(where.url.value, where.api_key)
     if where.running:
-        yield from workers(where.running)
+        yield from probes(where.running)
 
 
 def database(settings: CoreSettings) -> Finding:
@@ -233,11 +233,15 @@ def api(url: str, api_key: str | None) -> Iterator[Finding]:
     )
 
 
-def workers(stack: State) -> Iterator[Finding]:
-    """The workers of the local stack answer and are ready."""
-    for name in ("download", "asr"):
+def probes(stack: State) -> Iterator[Finding]:
+    """The processes of the local stack answer on the ports of their probes and are ready."""
+    for name, shown in (
+        ("api metrics", "API metrics"),
+        ("download", "Worker download"),
+        ("asr", "Worker asr"),
+    ):
         yield _ready(
-            f"Worker {name}",
+            shown,
             f"http://127.0.0.1:{stack.ports.get(name, 0)}/readyz",
             "Look at its lines where `hearsight up` runs.",
         )

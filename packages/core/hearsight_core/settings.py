@@ -76,6 +76,10 @@ class CoreSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe level written; workers take CELERY_LOG_LEVEL first."
     )
+    metrics_host: str = Field("127.0.0.1", description="Address of a process's health and metrics.")
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of a process's health and metrics; 0: any free one."
+    )
     lease_s: float = Field(
         60, gt=0, description="Seconds without a heartbeat after which a task is taken back."
     )
@@ -173,10 +177,6 @@ class ApiSettings(CoreSettings):
 class WorkerSettings(CoreSettings):
     """What both kinds of worker need on top."""
 
-    metrics_host: str = Field("127.0.0.1", description="Address of a worker's health and metrics.")
-    metrics_port: int = Field(
-        0, ge=0, le=65535, description="Port of a worker's health and metrics; 0: any free one."
-    )
     scratch_dir: Path | None = Field(
         None, description="Folder for files in work; unset: the system's temporary folder."
     )

@@ -9,9 +9,10 @@ from fastapi import FastAPI
 from hearsight_api import problems
 from hearsight_api.access import Access
 from hearsight_api.body_limit import BodyLimit
+from hearsight_api.probes import Probes
 from hearsight_api.problems import FieldProblem, Problem
 from hearsight_api.requests_log import QUIET, RequestLog
-from hearsight_api.routes import jobs, media, probes, progress, transcripts, uploads
+from hearsight_api.routes import health, jobs, media, progress, transcripts, uploads
 from hearsight_api.services import Services
 from hearsight_core import __version__
 from hearsight_core.settings import ApiSettings
@@ -36,11 +37,13 @@ def create_app(settings: ApiSettings) -> FastAPI:
             services = Services.build(settings)
             app.state.services = services
             services.start()
+            probes = Probes(services, asyncio.get_running_loop())
             running = {
                 asyncio.create_task(services.watchers.run(), name="watchers"),
                 asyncio.create_task(services.keyring.run(), name="keyring"),
             }
             yield
+            await asyncio.to_thread(probes.close)
             # Once is not always enough: a cancel that comes while Redis is being connected can be
             # lost.
             while running:
@@ -65,7 +68,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
             "exclude": lambda scope: scope["path"] in QUIET,
         },
     )
-    for module in (jobs, uploads, progress, transcripts, media, probes):
+    for module in (jobs, uploads, progress, transcripts, media, health):
         app.include_router(module.router)
     problems.install(app, settings.language)
     app.add_middleware(BodyLimit)

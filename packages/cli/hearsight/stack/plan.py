@@ -16,6 +16,7 @@ from hearsight_core.contract import BROKER_DB, NEWS_DB
 from hearsight_core.settings import is_loopback
 
 API = "api"
+API_METRICS = "api metrics"
 BOOTSTRAP = "HEARSIGHT_BOOTSTRAP_API_KEY"
 WORKERS = {"download": "hearsight_download_worker", "asr": "hearsight_asr_worker"}
 
@@ -87,9 +88,12 @@ class Plan:
 
     def services(self) -> list[Program]:
         """The API and the workers."""
-        api_port = {"HEARSIGHT_PORT": str(self.ports[API])}
+        api_ports = {
+            "HEARSIGHT_PORT": str(self.ports[API]),
+            "HEARSIGHT_METRICS_PORT": str(self.ports[API_METRICS]),
+        }
         return [
-            self._python(API, "hearsight_api", api_port, f"{self.url}/readyz"),
+            self._python(API, "hearsight_api", api_ports, f"{self.url}/readyz"),
             *(
                 self._python(
                     name,
@@ -131,7 +135,7 @@ def choose_ports(wanted_api_port: int, before: Mapping[str, int]) -> dict[str, i
     chosen = {
         API: wanted_api_port if ports.is_free(wanted_api_port) else ports.next_free(wanted_api_port)
     }
-    for name in ("postgres", "valkey", *WORKERS):
+    for name in ("postgres", "valkey", API_METRICS, *WORKERS):
         port = before.get(name)
         while port is None or port in chosen.values() or not ports.is_free(port):
             port = ports.free_port()

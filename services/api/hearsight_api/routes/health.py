@@ -1,7 +1,10 @@
-"""Health, readiness, metrics."""
+"""Health and readiness for whoever reaches the API: yes or no, and nothing of what is inside.
 
-from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+Machines ask on the port of the metrics (`HEARSIGHT_METRICS_PORT`), which tells what is wrong. Here
+they stay for load balancers, which ask where they send requests, and for `hearsight doctor`.
+"""
+
+from fastapi import APIRouter
 
 from hearsight_api.problems import responses
 from hearsight_api.services import Injected
@@ -25,14 +28,3 @@ def readyz(services: Injected) -> dict[str, str]:
     """
     health.server_version(services.database)
     return {"status": "ok", "keys": services.settings.keys}
-
-
-@router.get(
-    "/metrics",
-    response_class=Response,
-    responses={200: {"description": "Every metric.", "content": {CONTENT_TYPE_LATEST: {}}}},
-    summary="Prometheus metrics",
-)
-async def metrics() -> Response:
-    """In Prometheus's text format."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
