@@ -2,7 +2,7 @@
 
 import httpx
 
-from hearsight_core.keys import Scope
+from hearsight_core.keys import NO_LIMITS, Limits, Scope
 from hearsight_core.store import keys
 from hearsight_core.store.database import Database
 from tests.servers.api import Api
@@ -10,9 +10,9 @@ from tests.servers.api import Api
 BOTH = frozenset({Scope.SUBMIT, Scope.READ})
 
 
-def made(database: Database, owner: str, *scopes: Scope) -> str:
+def made(database: Database, owner: str, *scopes: Scope, limits: Limits = NO_LIMITS) -> str:
     """A new key's token; with no scopes named it may submit and read."""
-    _, token = keys.create(database, owner=owner, scopes=frozenset(scopes) or BOTH)
+    _, token = keys.create(database, owner=owner, scopes=frozenset(scopes) or BOTH, limits=limits)
     return token
 
 

@@ -12,6 +12,11 @@
     │   │   ├── ForeignRequestError      auth.foreign
     │   │   └── KeyNotFoundError         auth.key_not_found
     │   ├── UnknownPoolError         request.unknown_pool
+    │   ├── LimitError               not now; later it may be taken
+    │   │   ├── RequestRateError         quota.requests
+    │   │   ├── QueuedJobsError          quota.queued_jobs
+    │   │   ├── AudioMinutesError        quota.audio_minutes
+    │   │   └── OverloadError            overload
     │   ├── JobNotFoundError         job.not_found
     │   ├── JobConflictError         job.conflict
     │   ├── JobStateError            job.state
@@ -158,6 +163,45 @@ class UnknownPoolError(RequestError):
     """No ASR workers of this name are there to recognise it."""
 
     code = "request.unknown_pool"
+
+
+class LimitError(RequestError):
+    """More than may be asked for now; the same may be taken after `retry_after_s`."""
+
+    def __init__(
+        self,
+        *,
+        retry_after_s: float,
+        field: str | None = None,
+        detail: str = "",
+        **values: object,
+    ) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(field=field, detail=detail, **values)
+
+
+class RequestRateError(LimitError):
+    """The key has sent too many requests."""
+
+    code = "quota.requests"
+
+
+class QueuedJobsError(LimitError):
+    """The owner has too many jobs that are not done yet."""
+
+    code = "quota.queued_jobs"
+
+
+class AudioMinutesError(LimitError):
+    """The owner has had as much recognised today as it may."""
+
+    code = "quota.audio_minutes"
+
+
+class OverloadError(LimitError):
+    """The deployment, or this process, has as much to do as it can take."""
+
+    code = "overload"
 
 
 class JobNotFoundError(RequestError):

@@ -47,12 +47,39 @@ EVERY_SCOPE = frozenset(Scope)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What may be asked for; 0: as much as one likes, None: what the deployment says."""
+
+    requests_per_minute: int | None = None
+    queued_jobs: int | None = None
+    audio_minutes_per_day: int | None = None
+
+
+NO_LIMITS = Limits()
+"""None of a key's own: the deployment's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quota:
+    """What an owner may have; 0: as much as it likes."""
+
+    queued_jobs: int = 0
+    """Jobs that are not done yet."""
+    audio_minutes_per_day: int = 0
+    """Minutes of recordings cut into parts since midnight, UTC."""
+
+
+NO_QUOTA = Quota()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Key:
     """A key as it is stored. `id` names it to people and in logs; it opens nothing."""
 
     id: str
     owner: str
     scopes: frozenset[Scope]
+    limits: Limits
     note: str
     created_at: datetime
     last_used_at: datetime | None

@@ -46,6 +46,23 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "There is no pool {pool}. Choose one of: {pools}.",
         "没有名为 {pool} 的识别池。可选：{pools}。",
     ),
+    "quota.requests": (
+        "This key may send {limit} requests a minute. Wait as long as Retry-After says.",
+        "该密钥每分钟最多发送 {limit} 个请求。请按 Retry-After 等待后重试。",
+    ),
+    "quota.queued_jobs": (
+        "{limit} jobs that are not done yet are as many as may wait for this owner. Wait for some"
+        " to end, or cancel some.",
+        "该所有者最多可有 {limit} 个未完成的任务。请等待部分任务结束，或取消一些。",
+    ),
+    "quota.audio_minutes": (
+        "This owner has had its {limit} minutes of audio for today. Hand it in again tomorrow (UTC).",
+        "该所有者今天的 {limit} 分钟音频额度已用完。请明天（UTC）再提交。",
+    ),
+    "overload": (
+        "There is too much to do at this moment ({what}). Try again as Retry-After says.",
+        "当前负载过高（{what}）。请按 Retry-After 等待后重试。",
+    ),
     "job.not_found": (
         "There is no job {job_id}. List the jobs with GET /api/jobs.",
         "没有编号为 {job_id} 的任务。可用 GET /api/jobs 查看任务列表。",
@@ -84,6 +101,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "http.content_too_large": (
         "The request is too large. Send recordings to POST /api/upload.",
         "请求内容过大。请用 POST /api/upload 上传录音。",
+    ),
+    "http.too_slow": (
+        "The body of the request came too slowly, or not at all. Send it again, in one go.",
+        "请求内容发送过慢或没有发送。请重新完整发送。",
     ),
     "http.range_not_satisfiable": (
         "The range begins beyond the end of the media.",

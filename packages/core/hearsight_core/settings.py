@@ -148,6 +148,34 @@ class ApiSettings(CoreSettings):
     dispatch_interval_s: float = Field(
         1.0, gt=0, description="Seconds between two rounds of the dispatcher."
     )
+    quota_requests_per_minute: int = Field(
+        3000,
+        ge=0,
+        description="Requests a key may send, unless it has its own limit; 0: any number.",
+    )
+    quota_queued_jobs: int = Field(
+        1000,
+        ge=0,
+        description="Jobs of one owner that are not done yet, unless the key has its own limit; 0:"
+        " any number.",
+    )
+    quota_audio_minutes_per_day: int = Field(
+        0,
+        ge=0,
+        description="Minutes of audio of one owner taken in a day (UTC), unless the key has its own"
+        " limit; 0: any number.",
+    )
+    max_queued_jobs: int = Field(
+        200_000, ge=1, description="Jobs of all owners that are not done yet; more get 503."
+    )
+    max_requests: int = Field(
+        1000, ge=1, description="Requests a process answers at once, event streams left out."
+    )
+    max_uploads: int = Field(16, ge=1, description="Uploads a process receives at once.")
+    max_watchers: int = Field(10_000, ge=1, description="Event streams a process feeds at once.")
+    min_upload_bytes_per_s: int = Field(
+        8192, ge=0, description="Slowest sender of a body that is borne with, bytes a second."
+    )
 
     @property
     def keys(self) -> Literal["on", "off", "loopback"]:

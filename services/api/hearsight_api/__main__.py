@@ -6,6 +6,7 @@ import structlog
 import uvicorn
 
 from hearsight_api.app import create_app
+from hearsight_api.connections import Connection
 from hearsight_core.settings import ApiSettings, masked
 from hearsight_core.telemetry import logs
 
@@ -41,6 +42,7 @@ def main() -> int:
             create_app(settings),
             host=settings.host,
             port=settings.port,
+            http=Connection,
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=GRACE_S,

@@ -6,6 +6,7 @@ of another site that a browser here has open could send requests too, and a prox
 could pass the Internet's on. Both give themselves away by the name they ask for, or come from.
 """
 
+from contextlib import ExitStack
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -15,13 +16,17 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hearsight_api.keyring import EVERYBODY, Caller, Keyring
+from hearsight_api.keyring import EVERYBODY, Caller
 from hearsight_api.problems import answer
+from hearsight_api.services import Services
 from hearsight_core import keys
 from hearsight_core.errors import ForeignRequestError, HearSightError
 from hearsight_core.settings import ApiSettings, is_loopback
 
 GUARDED = "/api/"
+
+ENDLESS = "/events"
+"""These last as long as a job does, and have a limit of their own."""
 
 _BEARER = HTTPBearer(
     auto_error=False,
@@ -42,24 +47,27 @@ class Access:
         if scope["type"] != "http" or not scope["path"].startswith(GUARDED):
             await self._app(scope, receive, send)
             return
-        try:
-            caller = await self._who(scope)
-        except HearSightError as error:
-            response = answer(Request(scope), error, self._settings.language)
-            await response(scope, receive, send)
-            return
-        scope["state"]["caller"] = caller
-        with structlog.contextvars.bound_contextvars(
-            **({"key": caller.key_id, "owner": caller.owner} if caller.key_id else {})
-        ):
-            await self._app(scope, receive, send)
+        services = scope["app"].state.services
+        assert isinstance(services, Services)  # noqa: S101  set by the app's lifespan
+        with ExitStack() as held:
+            try:
+                caller = await self._who(services, Headers(scope=scope))
+                await services.limits.count(caller)
+                if not scope["path"].endswith(ENDLESS):
+                    held.enter_context(services.limits.requests.taken())
+            except HearSightError as error:
+                response = answer(Request(scope), error, self._settings.language)
+                await response(scope, receive, send)
+                return
+            scope["state"]["caller"] = caller
+            with structlog.contextvars.bound_contextvars(
+                **({"key": caller.key_id, "owner": caller.owner} if caller.key_id else {})
+            ):
+                await self._app(scope, receive, send)
 
-    async def _who(self, scope: Scope) -> Caller:
-        headers = Headers(scope=scope)
+    async def _who(self, services: Services, headers: Headers) -> Caller:
         if self._settings.keys == "on":
-            keyring = scope["app"].state.services.keyring
-            assert isinstance(keyring, Keyring)  # noqa: S101  set by the app's lifespan
-            return await keyring.caller(headers.get("authorization"))
+            return await services.keyring.caller(headers.get("authorization"))
         # Whoever turned keys off by name has been warned, and may have a proxy that asks for more.
         if self._settings.keys == "loopback" and is_foreign(headers):
             raise ForeignRequestError

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from hearsight_api import problems
 from hearsight_api.access import Access
-from hearsight_api.body_limit import BodyLimit
+from hearsight_api.body import BodyLimit
 from hearsight_api.probes import Probes
 from hearsight_api.problems import FieldProblem, Problem
 from hearsight_api.requests_log import QUIET, RequestLog
@@ -50,6 +50,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
                 for task in running:
                     task.cancel()
                 _, running = await asyncio.wait(running, timeout=1)
+            await services.limits.rates.close()
             await asyncio.to_thread(services.close)
 
     app = FastAPI(
@@ -71,7 +72,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     for module in (jobs, uploads, progress, transcripts, media, health):
         app.include_router(module.router)
     problems.install(app, settings.language)
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, settings.min_upload_bytes_per_s)
     app.add_middleware(Access, settings)
     app.add_middleware(problems.LastResort, settings.language)
     app.add_middleware(RequestLog)

@@ -16,7 +16,16 @@ from hearsight_core.errors import (
     KeyMissingError,
     ScopeMissingError,
 )
-from hearsight_core.keys import DEFAULT_OWNER, EVERY_SCOPE, Key, Scope, digest_of, is_token
+from hearsight_core.keys import (
+    DEFAULT_OWNER,
+    EVERY_SCOPE,
+    NO_LIMITS,
+    Key,
+    Limits,
+    Scope,
+    digest_of,
+    is_token,
+)
 from hearsight_core.store import keys
 from hearsight_core.store.database import Database
 
@@ -37,6 +46,7 @@ class Caller:
     scopes: frozenset[Scope] = EVERY_SCOPE
     key_id: str | None = None
     digest: str | None = None
+    limits: Limits = NO_LIMITS
 
     @property
     def sees(self) -> str | None:
@@ -134,4 +144,6 @@ class Keyring:
 
 
 def _caller_of(key: Key, digest: str) -> Caller:
-    return Caller(owner=key.owner, scopes=key.scopes, key_id=key.id, digest=digest)
+    return Caller(
+        owner=key.owner, scopes=key.scopes, key_id=key.id, digest=digest, limits=key.limits
+    )

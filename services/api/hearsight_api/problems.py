@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem documents; the only place that knows HTTP statuses."""
 
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -22,6 +23,8 @@ from hearsight_core.errors import (
     JobStateError,
     KeyInvalidError,
     KeyMissingError,
+    LimitError,
+    OverloadError,
     RequestError,
     ScopeMissingError,
     StorageError,
@@ -51,6 +54,8 @@ STATUS: dict[type[HearSightError], HTTPStatus] = {
     KeyMissingError: HTTPStatus.UNAUTHORIZED,
     KeyInvalidError: HTTPStatus.UNAUTHORIZED,
     AccessError: HTTPStatus.FORBIDDEN,
+    OverloadError: HTTPStatus.SERVICE_UNAVAILABLE,
+    LimitError: HTTPStatus.TOO_MANY_REQUESTS,
     RequestError: HTTPStatus.BAD_REQUEST,
     DiskFullError: HTTPStatus.INSUFFICIENT_STORAGE,
     StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -60,6 +65,7 @@ STATUS: dict[type[HearSightError], HTTPStatus] = {
 HTTP_CODE: dict[int, str] = {
     HTTPStatus.BAD_REQUEST: "http.bad_request",
     HTTPStatus.NOT_FOUND: "http.not_found",
+    HTTPStatus.REQUEST_TIMEOUT: "http.too_slow",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "http.content_too_large",
     HTTPStatus.METHOD_NOT_ALLOWED: "http.method_not_allowed",
     HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "http.range_not_satisfiable",
@@ -80,6 +86,7 @@ RETRY_AFTER_S = 5
 EVERY_ROUTE = (
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
+    HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
 """How any request can end, whatever it asks for."""
@@ -159,8 +166,11 @@ def answer(request: Request, error: HearSightError, language: Language) -> JSONR
     errors = [FieldProblem(field=field, detail=detail)] if field else None
     if not isinstance(error, RequestError):
         log.warning("the request failed", code=error.code, error=str(error))
-    challenge = CHALLENGE.get(type(error))
-    headers = {"WWW-Authenticate": challenge} if challenge else None
+    headers = {}
+    if challenge := CHALLENGE.get(type(error)):
+        headers["WWW-Authenticate"] = challenge
+    if isinstance(error, LimitError):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
     return _answer(request, status_of(error), error.code, detail, errors=errors, headers=headers)
 
 

@@ -5,6 +5,7 @@ No route of the API makes keys: who may make them is who may reach the database.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,11 +17,13 @@ from hearsight.commands.session import AsJson, Session, begin
 from hearsight.failures import CommandError, UsageError
 from hearsight.times import moment
 from hearsight_core.errors import HearSightError
-from hearsight_core.keys import OWNER_PATTERN, Key, Scope, is_owner
+from hearsight_core.keys import OWNER_PATTERN, Key, Limits, Scope, is_owner
 from hearsight_core.settings import masked
 
 if TYPE_CHECKING:
     from hearsight_core.store.database import Database
+
+_Limit = Annotated[int | None, typer.Option(min=0, show_default=False)]
 
 app = typer.Typer(
     name="keys",
@@ -41,11 +44,15 @@ def create(
         typer.Option("--scope", help="What it may do, once for each; left out: submit and read."),
     ] = None,
     note: Annotated[str, typer.Option(help="What it is for, for those who list keys.")] = "",
+    requests_per_minute: _Limit = None,
+    queued_jobs: _Limit = None,
+    audio_minutes_per_day: _Limit = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key and show it, this once.
 
-    An owner's keys see the same jobs. `admin` sees and changes every owner's.
+    An owner's keys see the same jobs. `admin` sees and changes every owner's. A limit that is left
+    out is the deployment's; 0 is none.
 
     Example: hearsight keys create alice --scope submit --scope read --note laptop
     """
@@ -56,7 +63,17 @@ def create(
         raise UsageError(f"An owner's name is made of lower-case letters: {OWNER_PATTERN}")
     scopes = frozenset(scope or (Scope.SUBMIT, Scope.READ))
     with _database(session) as database:
-        key, token = keys.create(database, owner=owner, scopes=scopes, note=note)
+        key, token = keys.create(
+            database,
+            owner=owner,
+            scopes=scopes,
+            note=note,
+            limits=Limits(
+                requests_per_minute=requests_per_minute,
+                queued_jobs=queued_jobs,
+                audio_minutes_per_day=audio_minutes_per_day,
+            ),
+        )
     session.output.document({**_document(key), "key": token})
     session.output.show(Text(token, style="bold"))
     session.output.show(f"Key {key.id} of {owner}: {', '.join(sorted(scopes))}. It is shown once.")
@@ -117,6 +134,7 @@ def _document(key: Key) -> dict[str, object]:
         "id": key.id,
         "owner": key.owner,
         "scopes": sorted(key.scopes),
+        "limits": asdict(key.limits),
         "note": key.note,
         "created_at": key.created_at.isoformat(),
         "last_used_at": key.last_used_at and key.last_used_at.isoformat(),

@@ -1,12 +1,22 @@
 """API keys: made, found, listed, revoked. What is stored of one can't be used as one."""
 
+from dataclasses import asdict, fields
 from datetime import timedelta
 
 from sqlalchemy import Connection, Row, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from hearsight_core.errors import KeyNotFoundError
-from hearsight_core.keys import EVERY_SCOPE, Key, Scope, digest_of, id_of, new_token
+from hearsight_core.keys import (
+    EVERY_SCOPE,
+    NO_LIMITS,
+    Key,
+    Limits,
+    Scope,
+    digest_of,
+    id_of,
+    new_token,
+)
 from hearsight_core.store.database import Database
 from hearsight_core.store.tables import api_keys
 
@@ -17,14 +27,19 @@ BOOTSTRAP_OWNER = "admin"
 
 
 def create(
-    database: Database, *, owner: str, scopes: frozenset[Scope], note: str = ""
+    database: Database,
+    *,
+    owner: str,
+    scopes: frozenset[Scope],
+    note: str = "",
+    limits: Limits = NO_LIMITS,
 ) -> tuple[Key, str]:
     """Makes a key; its token is returned here and can't be had again."""
     token = new_token()
     with database.begin() as connection:
         row = connection.execute(
             insert(api_keys)
-            .values(_values(token, owner=owner, scopes=scopes, note=note))
+            .values({**_values(token, owner=owner, scopes=scopes, note=note), **asdict(limits)})
             .returning(api_keys)
         ).one()
         return key_of(row), token
@@ -125,6 +140,7 @@ def key_of(row: Row[tuple[object, ...]]) -> Key:
         id=columns["id"],
         owner=columns["owner"],
         scopes=frozenset(map(Scope, columns["scopes"])),
+        limits=Limits(**{field.name: columns[field.name] for field in fields(Limits)}),
         note=columns["note"],
         created_at=columns["created_at"],
         last_used_at=columns["last_used_at"],

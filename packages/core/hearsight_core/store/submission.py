@@ -19,8 +19,9 @@ from hearsight_core.contract import (
 )
 from hearsight_core.errors import JobConflictError
 from hearsight_core.jobs import RANK_OFFSET, Job, Priority, TaskState, overall_percent
-from hearsight_core.keys import DEFAULT_OWNER
+from hearsight_core.keys import DEFAULT_OWNER, NO_QUOTA, Quota
 from hearsight_core.messages import Language, render
+from hearsight_core.store import quotas
 from hearsight_core.store.database import Database
 from hearsight_core.store.rows import job_of
 from hearsight_core.store.tables import job_id_sequence, jobs, tasks
@@ -86,6 +87,7 @@ def accept(
     *,
     job_id: int | None = None,
     trace_parent: str | None = None,
+    quota: Quota = NO_QUOTA,
 ) -> Accepted:
     """Stores a job and its download task; with a job id that exists, answers with that job.
 
@@ -94,12 +96,14 @@ def accept(
     Raises:
         JobConflictError: the id belongs to another request, to another owner's job whatever that
             asks for, or to a job being deleted.
+        QueuedJobsError, AudioMinutesError: it would be a new job, and the owner's `quota` is used.
     """
     with database.begin() as connection:
         job = _inserted(connection, submission, language, job_id, trace_id_of(trace_parent))
         if job is None:
             assert job_id is not None, "only a chosen id can be taken"  # noqa: S101
             return _existing(connection, submission, job_id)
+        quotas.refuse_over(connection, submission.owner, quota)
         task_id = str(uuid.uuid4())
         connection.execute(
             insert(tasks).values(

@@ -7,6 +7,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Dialect,
     Enum,
@@ -129,6 +130,7 @@ jobs = Table(
     Index(
         "ix_jobs_of_owner_by_status", "owner", "status", text("created_at DESC"), text("id DESC")
     ),
+    Index("ix_jobs_unfinished", "owner", postgresql_where=text("finished_at IS NULL")),
     Index("ix_jobs_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     Index(
         "ix_jobs_stopping",
@@ -236,9 +238,23 @@ api_keys = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("last_used_at", DateTime(timezone=True)),
     Column("revoked_at", DateTime(timezone=True)),
+    Column("requests_per_minute", Integer),
+    Column("queued_jobs", Integer),
+    Column("audio_minutes_per_day", Integer),
+    CheckConstraint(
+        "least(requests_per_minute, queued_jobs, audio_minutes_per_day) >= 0", name="limits"
+    ),
     CheckConstraint("digest ~ '^[0-9a-f]{64}$' AND id = left(digest, 12)", name="digest"),
     CheckConstraint(f"owner ~ '^({OWNER_PATTERN})$'", name="owner"),
     CheckConstraint(
         "cardinality(scopes) > 0 AND scopes <@ ARRAY['submit', 'read', 'admin']", name="scopes"
     ),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("audio_ms", BigInteger, nullable=False),
 )

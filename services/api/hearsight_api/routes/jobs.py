@@ -11,6 +11,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import TypeAdapter
 
 from hearsight_api.access import MayRead, MaySubmit
+from hearsight_api.keyring import Caller
 from hearsight_api.problems import responses
 from hearsight_api.schemas import Accepted, JobPage, JobView, ProcessRequest
 from hearsight_api.services import Injected, Services
@@ -36,14 +37,18 @@ ACCEPTED_RESPONSES: dict[int | str, dict[str, Any]] = {  # Any: FastAPI's type
 }
 
 
-def accept(services: Services, wanted: Submission, job_id: int | None) -> submission.Accepted:
+def accept(
+    services: Services, caller: Caller, wanted: Submission, job_id: int | None
+) -> submission.Accepted:
     """Stores the job, tells the watchers and sends the hint; a lost hint is sent again later."""
+    services.limits.queue.require_room()
     accepted = submission.accept(
         services.database,
         wanted,
         services.settings.language,
         job_id=job_id,
         trace_parent=traces.here(),
+        quota=services.limits.quota(caller),
     )
     if accepted.created:
         JOBS_ACCEPTED.labels(source="upload" if wanted.upload else "url").inc()
@@ -90,7 +95,7 @@ def process(
         owner=caller.owner,
         pool=services.pool(request.pool),
     )
-    return answer(accept(services, wanted, request.job_id), response)
+    return answer(accept(services, caller, wanted, request.job_id), response)
 
 
 def _cursor_of(job: Job) -> str:
@@ -165,7 +170,13 @@ def cancel(job_id: PathJobId, services: Injected, caller: MaySubmit) -> JobView:
 )
 def retry(job_id: PathJobId, services: Injected, caller: MaySubmit) -> JobView:
     """Puts a job back into the queue; what is fetched and recognised already is kept."""
-    job = control.retry(services.database, job_id, services.settings.language, owner=caller.sees)
+    job = control.retry(
+        services.database,
+        job_id,
+        services.settings.language,
+        owner=caller.sees,
+        quota=services.limits.quota(caller),
+    )
     services.news.publish(progress_of(job))
     send_hints(services, job)
     return JobView.of(job)

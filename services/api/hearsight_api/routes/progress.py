@@ -93,6 +93,16 @@ async def _last_seen(
     return seen if seen <= job.version else 0
 
 
+async def _place(services: Injected) -> AsyncIterator[None]:
+    """One of the places for event streams, until the stream ends.
+
+    Raises:
+        OverloadError: there is none.
+    """
+    with services.limits.watchers.taken():
+        yield
+
+
 @router.get(
     "/events",
     response_class=EventSourceResponse,
@@ -107,6 +117,7 @@ async def events(
     services: Injected,
     caller: MayRead,
     last_seen: Annotated[int, Depends(_last_seen)],
+    _: Annotated[None, Depends(_place)],
 ) -> AsyncIterator[ServerSentEvent]:
     """`progress`: ProgressData. `segment`: a recognised segment, as it is stored. `end`: the last.
 

@@ -4,6 +4,8 @@ import hashlib
 import time
 import unicodedata
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated
@@ -31,7 +33,7 @@ from hearsight_core.errors import (
 )
 from hearsight_core.messages import render
 from hearsight_core.storage import ObjectWriter, upload_prefix
-from hearsight_core.store import listing
+from hearsight_core.store import listing, quotas
 from hearsight_core.store.submission import Submission, Upload
 
 router = APIRouter(prefix="/api", tags=["jobs"])
@@ -239,6 +241,21 @@ async def _receive(request: Request, form: _Form) -> None:
         raise InvalidRequestError(field="file", detail="file: Field required")
 
 
+@asynccontextmanager
+async def _place(services: Services, caller: Caller) -> AsyncIterator[None]:
+    """One of the places for uploads; for nothing that would be refused once it is here.
+
+    Raises:
+        OverloadError: there is none, or there are too many jobs.
+        QueuedJobsError, AudioMinutesError: the owner has what it may have.
+    """
+    with services.limits.uploads.taken():
+        await run_in_threadpool(services.limits.queue.require_room)
+        quota = services.limits.quota(caller)
+        await run_in_threadpool(quotas.check, services.database, caller.owner, quota)
+        yield
+
+
 _FORM = {
     "required": True,
     "content": {
@@ -287,7 +304,7 @@ async def upload(
 ) -> Accepted:
     """Stores the file as it arrives and takes the job; fields are those of a URL's request."""
     key = f"{upload_prefix()}{uuid.uuid4()}"
-    async with services.storage.writer(key) as writer:
+    async with _place(services, caller), services.storage.writer(key) as writer:
         form = _Form(services, caller, writer, total_bytes)
         await _receive(request, form)
         options = form.options()
@@ -307,7 +324,7 @@ async def upload(
         pool=pool,
     )
     try:
-        accepted = await run_in_threadpool(accept, services, wanted, options.job_id)
+        accepted = await run_in_threadpool(accept, services, caller, wanted, options.job_id)
     except Exception:
         await run_in_threadpool(services.storage.delete, key)
         raise
