@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROJECTS := packages/core packages/cli services/api services/download-worker services/asr-worker
 PROJECT_FILES := $(addsuffix /pyproject.toml,$(PROJECTS))
+# Each process starts servers of its own, so a file's tests stay together.
+ABREAST := --numprocesses auto --maxprocesses 4 --dist loadfile
 PIN := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --no-emit-package hearsight-core --no-emit-package hearsight-workspace
 PIN_IMAGE := $(PIN) --constraint requirements/dev.lock
@@ -18,13 +20,14 @@ up: $(VENV)/installed ## set everything up, run a spoken sample, stay in the for
 	@$(BIN)/hearsight up
 
 test: $(VENV)/installed lint ## lint, types, import borders, then every test (10 minutes at most on 2 cores)
-	$(BIN)/pytest tests/unit tests/integration tests/e2e tests/chaos
+	$(BIN)/pytest $(ABREAST) tests/unit tests/integration
+	$(BIN)/pytest tests/e2e tests/chaos
 
 test-unit: $(VENV)/installed ## tests that need no server
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest $(ABREAST) tests/unit
 
 test-integration: $(VENV)/installed ## tests against real PostgreSQL, Redis, S3 and HTTP servers
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest $(ABREAST) tests/integration
 
 test-e2e: $(VENV)/installed ## the whole stack on real speech
 	$(BIN)/pytest tests/e2e

@@ -1,5 +1,7 @@
 """What is recognised and stored is never lost, and never recognised again."""
 
+import os
+import signal
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -71,6 +73,22 @@ def test_a_killed_worker_costs_no_segment_and_repeats_none(stack: Stack, tmp_pat
     # chunks meet other chunks in their batches, and int8 rounds accordingly.)
     text = str(stack.transcript(job_id)["text"])
     assert word_error_rate(str(stack.transcript(undisturbed)["text"]), text) < SAME_WORDS
+    assert word_error_rate(recording.text, text) < WORST_WORD_ERROR_RATE
+
+
+@pytest.mark.timeout(400)
+def test_a_worker_that_is_told_to_end_costs_no_attempt(stack: Stack, tmp_path: Path) -> None:
+    recording = joined(RECORDING_S / 2, seed=8)
+    path = tmp_path / "half-of-it.wav"
+    write_wav(path, recording.audio)
+    job_id = stack.upload(path)
+    assert any(kind == "segment" for kind, _, _ in stack.events(job_id))
+    os.kill(stack.pid("asr"), signal.SIGTERM)
+    last = stack.outcome(job_id)
+    assert (last["status"], last["attempt"]) == (JobStatus.COMPLETED, 1), last
+    spans = [(int(str(s["start_ms"])), int(str(s["end_ms"]))) for s in _segments(stack, job_id)]
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
+    text = str(stack.transcript(job_id)["text"])
     assert word_error_rate(recording.text, text) < WORST_WORD_ERROR_RATE
 
 

@@ -1,0 +1,43 @@
+"""What an engine does is told as metrics, and what can't be told costs no work."""
+
+import psutil
+import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
+
+from hearsight_asr_worker import measured
+from hearsight_asr_worker.batching import BatchDone
+from hearsight_asr_worker.engine import ModelInfo
+
+
+def test_batches_are_told_by_size_and_time() -> None:
+    def told() -> tuple[float, ...]:
+        names = ("batch_chunks_count", "batch_chunks_sum", "batch_seconds_sum")
+        return tuple(REGISTRY.get_sample_value(f"hearsight_{name}") or 0 for name in names)
+
+    before = told()
+    measured.tell_batch(BatchDone(size=6, duration_s=0.5))
+    measured.tell_batch(BatchDone(size=2, duration_s=0.25))
+    assert [now - then for now, then in zip(told(), before, strict=True)] == [2, 8, 0.75]
+
+
+def test_on_a_cpu_the_memory_is_what_the_process_holds() -> None:
+    held = psutil.Process().memory_info().rss
+    assert measured.resident_bytes() == pytest.approx(held, rel=0.1)
+    info = ModelInfo("a-model", None, "cpu", "int8", frozenset({"en"}), 1)
+    measured.tell_model(info)
+    labels = {"name": "a-model", "device": "cpu", "compute_type": "int8"}
+    assert REGISTRY.get_sample_value("hearsight_model_info", labels) == 1
+    told = REGISTRY.get_sample_value("hearsight_device_memory_bytes", {"device": "cpu"})
+    assert told == pytest.approx(held, rel=0.1)
+
+
+def test_a_gpu_that_is_not_there_is_told_once_and_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-00000000-0000-0000-0000-000000000000")
+    with capture_logs() as lines:
+        assert measured.gpu_bytes() is None
+    [line] = lines
+    assert line["event"] == "the GPU's memory is not told"
