@@ -61,7 +61,14 @@ def connected(server: Api) -> socket.socket:
 def head(length: str) -> bytes:
     """The head of an upload's request."""
     kind = FORM["Content-Type"]
-    lines = ("POST /api/upload HTTP/1.1", "Host: api", f"Content-Type: {kind}", length, "", "")
+    lines = (
+        "POST /api/upload HTTP/1.1",
+        "Host: localhost",
+        f"Content-Type: {kind}",
+        length,
+        "",
+        "",
+    )
     return "\r\n".join(lines).encode()
 
 

@@ -16,7 +16,7 @@
     │   │   ├── RequestRateError         quota.requests
     │   │   ├── QueuedJobsError          quota.queued_jobs
     │   │   ├── AudioMinutesError        quota.audio_minutes
-    │   │   └── OverloadError            overload
+    │   │   └── OverloadError            overload.busy
     │   ├── JobNotFoundError         job.not_found
     │   ├── JobConflictError         job.conflict
     │   ├── JobStateError            job.state
@@ -171,7 +171,7 @@ class LimitError(RequestError):
     def __init__(
         self,
         *,
-        retry_after_s: float,
+        retry_after_s: float = 1,
         field: str | None = None,
         detail: str = "",
         **values: object,
@@ -201,7 +201,7 @@ class AudioMinutesError(LimitError):
 class OverloadError(LimitError):
     """The deployment, or this process, has as much to do as it can take."""
 
-    code = "overload"
+    code = "overload.busy"
 
 
 class JobNotFoundError(RequestError):

@@ -59,7 +59,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "This owner has had its {limit} minutes of audio for today. Hand it in again tomorrow (UTC).",
         "该所有者今天的 {limit} 分钟音频额度已用完。请明天（UTC）再提交。",
     ),
-    "overload": (
+    "overload.busy": (
         "There is too much to do at this moment ({what}). Try again as Retry-After says.",
         "当前负载过高（{what}）。请按 Retry-After 等待后重试。",
     ),

@@ -136,8 +136,12 @@ class Queue:
         self._count = 0
         self._counted_at = float("-inf")
 
+    def add(self) -> None:
+        """Notes one more job, until they are counted again."""
+        self._count += 1
+
     def require_room(self) -> None:
-        """Lets one more job in; so this is told of each.
+        """Lets one more job in.
 
         Raises:
             OverloadError: there are as many as are taken.
@@ -152,7 +156,6 @@ class Queue:
             self._count = quotas.unfinished(self._database)
         if self._count >= self._most:
             raise OverloadError(what="queued jobs", retry_after_s=QUEUE_RETRY_AFTER_S)
-        self._count += 1
 
 
 class Limits:

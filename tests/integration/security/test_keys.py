@@ -56,7 +56,7 @@ def test_a_path_that_is_none_tells_nobody_so(nobody: httpx.Client) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    ["Bearer", "Bearer x", "Bearer hs_short", f"Bearer {new_token()}", "bearer hs_ä"],
+    ["Bearer", "Bearer x", "Bearer hs_short", "Bearer hs_" + "x" * 43, "bearer hs_ä"],
 )
 def test_what_is_no_key_in_force_is_refused(locked: Served, header: str) -> None:
     with httpx.Client(base_url=locked.api.url, trust_env=False) as http:

@@ -154,7 +154,7 @@ def small(
 
 
 def busy(answer: httpx.Response, what: str) -> None:
-    assert what in problem(answer, 503, "overload")["detail"]
+    assert what in problem(answer, 503, "overload.busy")["detail"]
     assert int(answer.headers["Retry-After"]) > 0
 
 

@@ -41,8 +41,9 @@ def test_another_owner_s_job_is_as_if_it_were_not_there(
         none = bob.request(method, path.replace("{job_id}", str(nowhere)))
         assert theirs.status_code == 404, (method, path)
         told, expected = theirs.json(), none.json()
-        told.pop("request_id", None)
-        expected.pop("request_id", None)
+        for name in ("request_id", "trace_id"):
+            told.pop(name, None)
+            expected.pop(name, None)
         assert str(told).replace(str(job_id), str(nowhere)) == str(expected)
         differ = {
             name
@@ -87,7 +88,7 @@ def test_a_number_taken_by_another_owner_tells_nothing_of_what_it_is(
 ) -> None:
     """The same answer whether the requests are equal or not, whatever became of the job."""
     answers = []
-    for job_id, state in ((70_001, "waiting"), (70_002, "cancelled"), (70_003, "deleted")):
+    for job_id, state in ((72_001, "waiting"), (72_002, "cancelled"), (72_003, "deleted")):
         submitted(alice, job_id=job_id)
         if state == "cancelled":
             alice.post(f"/api/jobs/{job_id}/cancel")
@@ -102,7 +103,7 @@ def test_a_number_taken_by_another_owner_tells_nothing_of_what_it_is(
 def test_an_upload_under_another_owner_s_number_is_refused_before_it_is_sent(
     alice: httpx.Client, bob: httpx.Client, locked: Served
 ) -> None:
-    job_id = submitted(alice, job_id=70_010)
+    job_id = submitted(alice, job_id=72_010)
     before = {found.key for found in locked.storage.list("uploads/")}
 
     def body() -> Iterator[bytes]:
@@ -120,7 +121,7 @@ def test_an_upload_under_another_owner_s_number_is_refused_before_it_is_sent(
 def test_an_upload_under_way_is_shown_to_its_owner_alone(
     alice: httpx.Client, bob: httpx.Client, admin: httpx.Client
 ) -> None:
-    job_id = 70_020
+    job_id = 72_020
     seen: dict[str, int] = {}
 
     def body() -> Iterator[bytes]:
@@ -157,7 +158,7 @@ def test_a_deleted_number_taken_by_another_owner_is_not_followed_on(
     alice: httpx.Client, bob: httpx.Client, locked: Served
 ) -> None:
     """A stream that was opened on one owner's job must not go on with another's of that number."""
-    job_id = submitted(alice, job_id=70_030)
+    job_id = submitted(alice, job_id=72_030)
     news = News(locked.redis_url)
     with alice.stream("GET", f"/api/progress/task/{job_id}/events", timeout=60) as stream:
         lines = stream.iter_lines()

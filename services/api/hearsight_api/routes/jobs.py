@@ -51,6 +51,7 @@ def accept(
         quota=services.limits.quota(caller),
     )
     if accepted.created:
+        services.limits.queue.add()
         JOBS_ACCEPTED.labels(source="upload" if wanted.upload else "url").inc()
         services.news.publish(progress_of(accepted.job))
         send_hints(services, accepted.job)
