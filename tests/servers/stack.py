@@ -11,24 +11,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from httpx_sse import connect_sse
 
 from hearsight.stack.home import Home, State
 from hearsight.stack.plan import WORKERS, answers_well
 from hearsight.stack.ports import HOST, free_port
+from tests.client import Client
 
 START_S = 120
 STOP_S = 60
 
 
 @dataclass(frozen=True)
-class Stack:
-    """A running stack."""
+class Stack(Client):
+    """A running stack, and a client of its API."""
 
     home: Home
     process: "subprocess.Popen[bytes]"
     log: Path
-    http: httpx.Client
 
     @property
     def state(self) -> State:
@@ -66,51 +65,6 @@ class Stack:
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.1)
 
-    def submit(self, url: str, **options: object) -> int:
-        """Submits a URL; returns the job's number."""
-        answer = self.http.post("/api/tasks/process", json={"url": url, **options})
-        assert answer.status_code == httpx.codes.ACCEPTED, answer.text
-        return int(answer.json()["job_id"])
-
-    def upload(self, path: Path, **options: object) -> int:
-        """Uploads a file; returns the job's number."""
-        with path.open("rb") as file:
-            answer = self.http.post(
-                "/api/upload",
-                data={name: str(value) for name, value in options.items()},
-                files={"file": (path.name, file)},
-            )
-        assert answer.status_code == httpx.codes.ACCEPTED, answer.text
-        return int(answer.json()["job_id"])
-
-    def events(
-        self, job_id: int, *, after: int = 0
-    ) -> Iterator[tuple[str, int, dict[str, object]]]:
-        """The job's events as (kind, id, data), until the terminal one."""
-        with connect_sse(
-            self.http,
-            "GET",
-            f"/api/progress/task/{job_id}/events",
-            headers={"Last-Event-ID": str(after)},
-            timeout=60,
-        ) as source:
-            for event in source.iter_sse():
-                if event.data:  # a comment that keeps the connection alive has none
-                    yield event.event, int(event.id), event.json()
-
-    def outcome(self, job_id: int) -> dict[str, object]:
-        """Follows the job to its end; returns the terminal event's ProgressData."""
-        *_, (kind, _, last) = self.events(job_id)
-        assert kind == "end", last
-        return last
-
-    def transcript(self, job_id: int) -> dict[str, object]:
-        """The job's transcript as JSON."""
-        answer = self.http.get(f"/api/jobs/{job_id}/transcript")
-        assert answer.is_success, answer.text
-        found: dict[str, object] = answer.json()
-        return found
-
 
 @contextmanager
 def running_stack(home: Path, **environment: str) -> Iterator[Stack]:
@@ -141,7 +95,7 @@ def running_stack(home: Path, **environment: str) -> Iterator[Stack]:
         state = Home(home).state()
         assert state is not None
         with httpx.Client(base_url=state.url, timeout=30, trust_env=False) as http:
-            stack = Stack(Home(home), process, log, http)
+            stack = Stack(http, Home(home), process, log)
             for worker in WORKERS:
                 stack.await_worker(worker)
             yield stack

@@ -165,7 +165,9 @@ class HintSender:
         except (OperationalError, RedisError) as error:
             # Not lost: the task waits in PostgreSQL, and is hinted again after hint_resend_s.
             HINTS.labels(queue=queue, fate="lost").inc()
-            log.warning("a hint was not sent", task_id=hint.task_id, error=str(error))
+            log.warning(
+                "a hint was not sent", **hint.model_dump(), **traces.log_fields(), error=str(error)
+            )
             return False
         HINTS.labels(queue=queue, fate="sent").inc()
         return True

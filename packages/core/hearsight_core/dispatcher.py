@@ -115,7 +115,14 @@ class Dispatcher:
         for taken in leases.take_back(self._database, self._policy, self._language):
             job = taken.job
             LEASES_TAKEN_BACK.inc()
-            log.warning("a lease ran out", job_id=job.id, status=job.status, trace_id=job.trace_id)
+            log.warning(
+                "a lease ran out",
+                job_id=job.id,
+                task_id=taken.task.id,
+                attempt=taken.task.attempt,
+                trace_id=job.trace_id,
+                status=job.status,
+            )
             told.tell_retry(taken.queue, WorkerLostError.code, job)
             told.tell_end(job)
             self._news.publish(progress_of(job))

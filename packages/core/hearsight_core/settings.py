@@ -18,7 +18,7 @@ from hearsight_core.messages import Language
 
 MIB = 1024 * 1024
 
-Auth = Literal["auto", "on", "off"]
+Auth = Literal["auto", "on", "loopback", "off"]
 
 
 def masked(url: str) -> str:
@@ -141,8 +141,8 @@ class ApiSettings(CoreSettings):
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on.")
     auth: Auth = Field(
         "auto",
-        description="Whether requests need an API key: on, off, or auto: unless HEARSIGHT_HOST is"
-        " a loopback address.",
+        description="Whether requests need an API key: on; loopback: no, but they must name this"
+        " machine; off: no; auto: loopback if HEARSIGHT_HOST is such an address, else on.",
     )
     max_upload_bytes: int = Field(4096 * MIB, gt=0, description="Largest upload taken, bytes.")
     dispatch_interval_s: float = Field(

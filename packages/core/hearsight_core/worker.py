@@ -131,7 +131,7 @@ class Worker:
             claim = leases.claim(self.database, hint, owner=self.id, lease_s=self.lease_s)
         except DatabaseError as error:
             HINTS.labels(queue=self.queue, fate="lost").inc()
-            log.warning("a hint is left to be sent again", task_id=hint.task_id, error=str(error))
+            log.warning("a hint is left to be sent again", **hint.model_dump(), error=str(error))
             return None
         if claim is None:
             HINTS.labels(queue=self.queue, fate="stale").inc()

@@ -43,7 +43,7 @@ class Plan:
         """
         auth = self.given.get("HEARSIGHT_AUTH", "auto")
         this_machine_only = is_loopback(self.given.get("HEARSIGHT_HOST", ports.HOST))
-        if auth == "off" or (auth != "on" and this_machine_only):
+        if auth in {"off", "loopback"} or (auth != "on" and this_machine_only):
             return None
         named = (self.given.get(name) for name in ("HEARSIGHT_API_KEY", BOOTSTRAP))
         return next(filter(None, named), None) or self.home.api_key()

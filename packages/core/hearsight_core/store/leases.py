@@ -172,8 +172,9 @@ def forget_workers(database: Database, *, unseen_s: float) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class TakenBack:
-    """A task whose lease ran out, and its job as the failed attempt left it."""
+    """An attempt whose lease ran out, and its job as the failed attempt left it."""
 
+    task: Task
     queue: str
     job: Job
 
@@ -211,8 +212,9 @@ def take_back(
                 .with_for_update(skip_locked=True)
             ).first()
             if still is not None:
+                task = task_of(still)
                 job = failed_attempt(
-                    connection, job_of(row), task_of(still), WorkerLostError(), policy, language
+                    connection, job_of(row), task, WorkerLostError(), policy, language
                 )
-                changed.append(TakenBack(queue=still.queue, job=job))
+                changed.append(TakenBack(task=task, queue=still.queue, job=job))
     return changed

@@ -10,9 +10,9 @@ depends_on = None
 
 _POOL = "[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?"
 
-# Two branches, each on a partial index of its own: what is done, by far the most, is never read.
-# Waiting tasks of a job that is being stopped are not work any more; of one that has ended there
-# are none. Most parts are not begun, and their chunks need not be looked at.
+# Two branches, each on a partial index of its own, and a part looked up for each task: what is
+# done, by far the most, is never read. Waiting tasks of a job that is being stopped are not work
+# any more; of one that has ended there are none.
 _QUEUE_LOAD = """
 CREATE VIEW queue_load AS
 WITH unfinished AS NOT MATERIALIZED (
@@ -30,20 +30,21 @@ SELECT
     queue,
     sum(waiting) AS waiting,
     sum(running) AS running,
-    coalesce(sum(
-        CASE
+    coalesce(sum((
+        SELECT CASE
             WHEN chunks_done = 0 THEN speech_ms
             ELSE (
-                SELECT coalesce(sum((chunk ->> 1)::bigint - (chunk ->> 0)::bigint), 0)::bigint
+                SELECT sum((chunk ->> 1)::bigint - (chunk ->> 0)::bigint)
                 FROM jsonb_array_elements(chunks) WITH ORDINALITY AS listed (chunk, number)
                 WHERE number > chunks_done
             )
         END
-    ), 0)::double precision / 1000 AS audio_seconds,
+        FROM parts
+        WHERE parts.job_id = unfinished.job_id AND parts.part_index = unfinished.part_index
+    )), 0)::double precision / 1000 AS audio_seconds,
     greatest(coalesce(extract(epoch FROM now() - min(waits_since)), 0), 0)::double precision
         AS oldest_waiting_s
 FROM unfinished
-LEFT JOIN parts USING (job_id, part_index)
 GROUP BY queue
 """
 

@@ -1,0 +1,103 @@
+"""Metrics, traces and logs of every process in the cluster."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tests.client import Client
+from tests.cluster import dashboards, prometheus
+from tests.cluster.forwarding import forwarded
+from tests.cluster.load import Load
+from tests.cluster.outside import Outside
+from tests.cluster.prometheus import Prometheus, Target
+from tests.cluster.recordings import recordings
+from tests.cluster.release import Release
+from tests.cluster.waiting import eventually
+
+PORTS = {"api": 8000, "download-worker": 9100, "asr-worker": 9100}
+INTERVAL_S = 5
+JOBS = 2
+
+
+@pytest.fixture(scope="module")
+def watched(
+    release: Release,
+    client: Client,
+    outside: Outside,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Prometheus]:
+    """A Prometheus that has seen every process before, during and after some jobs."""
+    if not prometheus.installed():
+        pytest.skip("there is no prometheus on this machine; Debian's package has that name")
+    with ExitStack() as stack:
+        targets = [
+            Target(
+                stack.enter_context(forwarded(release.kubectl, pod, port)),
+                job=f"hearsight-{component}",
+                pod=pod,
+                namespace=release.kubectl.namespace,
+            )
+            for component, port in PORTS.items()
+            for pod in release.ready(component, 2)
+        ]
+        folder = tmp_path_factory.mktemp("prometheus")
+        server = stack.enter_context(prometheus.running(folder, targets, interval_s=INTERVAL_S))
+        server.await_scraped()
+        Load.start(release, client, outside, JOBS).assert_all_done_once()
+        server.await_scraped()
+        yield server
+
+
+def test_every_panel_of_every_dashboard_shows_something(watched: Prometheus) -> None:
+    assert watched.without_data(dashboards.every()) == []
+
+
+def test_no_alert_fires_on_a_well_installation(watched: Prometheus) -> None:
+    assert watched.broken_rules() == []
+    assert watched.firing() == []
+
+
+def test_one_trace_leads_from_the_request_through_all_three_services(
+    client: Client, outside: Outside
+) -> None:
+    job_id = client.submit(outside.media_url(recordings()[0].name), language="en")
+    assert client.outcome(job_id)["status"] == "completed"
+    trace_id = client.http.get(f"/api/jobs/{job_id}").json()["trace_id"]
+
+    def whole() -> list[dict[str, object]] | None:
+        spans = outside.spans(trace_id)
+        services = {span["service"] for span in spans}
+        ended = any("job completed" in span["events"] for span in spans)
+        return spans if len(services) == 3 and ended else None
+
+    spans = eventually("the trace is whole", whole, describe=lambda: str(outside.spans(trace_id)))
+    names = {(str(span["service"]).removeprefix("hearsight-"), span["name"]) for span in spans}
+    assert names >= {
+        ("api", "POST /api/tasks/process"),
+        ("api", "send hint"),
+        ("download-worker", "download"),
+        ("download-worker", "fetch"),
+        ("download-worker", "cut"),
+        ("asr-worker", "transcribe"),
+        ("asr-worker", "recognise"),
+    }
+    known = {span["span_id"] for span in spans}
+    roots = [span["name"] for span in spans if span["parent_span_id"] not in known]
+    assert roots == ["POST /api/tasks/process"]
+
+
+def test_log_lines_of_a_job_carry_its_number_and_its_trace(
+    release: Release, client: Client
+) -> None:
+    job = client.http.get("/api/jobs", params={"limit": 1}).json()["jobs"][0]
+    for worker in ("download-worker", "asr-worker"):
+        lines = [
+            json.loads(line)
+            for pod in release.pods(worker)
+            for line in release.kubectl("logs", pod["metadata"]["name"]).splitlines()
+            if line.startswith("{")
+        ]
+        traces = {line.get("trace_id") for line in lines if line.get("job_id") == job["job_id"]}
+        assert traces == {job["trace_id"]}, worker
