@@ -36,7 +36,10 @@ def test_gpus_are_left_to_asr_workers(release: Release) -> None:
     for component in ("api", "download-worker", "postgresql", "valkey"):
         for pod in release.pods(component):
             node = release.kubectl.one("node", pod["spec"]["nodeName"])
-            assert GPU not in node["status"]["allocatable"], pod["metadata"]["name"]
+            taints = {taint["key"] for taint in node["spec"].get("taints", [])}
+            assert GPU not in taints, pod["metadata"]["name"]
+            for container in pod["spec"]["containers"]:
+                assert GPU not in container["resources"].get("limits", {})
 
 
 @pytest.mark.parametrize("component", [*SERVICES, "postgresql", "valkey"])
