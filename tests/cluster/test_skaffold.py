@@ -17,7 +17,6 @@ from tests.cluster.recordings import WORST_WORD_ERROR_RATE, recordings
 from tests.cluster.release import Release
 from tests.cluster.skaffold import Skaffold
 from tests.cluster.waiting import eventually
-from tests.speech import word_error_rate
 
 API = "services/api/hearsight_api/app.py"
 PROBES = "packages/core/hearsight_core/telemetry/probes.py"
@@ -81,7 +80,7 @@ def _transcribes(kubectl: Kubectl, pods: dict[str, str], file: Path) -> None:
         last = client.outcome(job_id)
         assert last["status"] == JobStatus.COMPLETED, last
         heard = str(client.transcript(job_id)["text"])
-        assert word_error_rate(spoken.text, heard) < WORST_WORD_ERROR_RATE
+        assert spoken.word_error_rate(heard) < WORST_WORD_ERROR_RATE
 
 
 def test_a_changed_source_runs_in_the_pods_that_are_there(
