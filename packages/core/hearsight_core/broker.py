@@ -38,16 +38,26 @@ HINTS_AT_LEAST = 4
 
 
 class UnawaitedResults(RedisBackend):  # type: ignore[misc]  # Celery ships no types
-    """Results on Redis for whoever looks at them; no sender waits for one.
+    """Results on Redis for whoever looks at them; nobody waits for one, and one may be lost.
 
     Celery's own would subscribe to the result of every hint before sending it, and end in a
-    RuntimeError while the Redis db of the results is away.
+    RuntimeError while the Redis db of the results is away. And a task whose result it can't store
+    would count as running for ever: a worker with as many of them as slots takes nothing more,
+    though it lives and Redis is back.
     """
 
     def on_task_call(self, producer: object, task_id: str) -> dict[str, object]:
         """Subscribes to nothing."""
         del producer, task_id
         return {}
+
+    def store_result(self, task_id: str, result: object, state: str, **more: object) -> object:
+        """Stores a result, or says in the log that it is lost."""
+        try:
+            return super().store_result(task_id, result, state, **more)
+        except RedisError as error:
+            log.warning("a result is lost", task_id=task_id, state=state, error=str(error))
+            return result
 
 
 _BACKEND = f"{UnawaitedResults.__module__}:{UnawaitedResults.__qualname__}"
