@@ -98,7 +98,8 @@ class Prometheus:
     def await_scraped(self) -> None:
         """Waits until every target has been scraped twice from this moment on.
 
-        Twice, because a rate needs two samples. What the processes counted before is known then.
+        Twice, because a rate needs two samples, and because a process may count what it did a
+        moment after others see that it is done.
 
         Raises:
             TimeoutError: a target does not answer; the message names it.
@@ -110,7 +111,10 @@ class Prometheus:
             if time.time() > deadline:
                 raise TimeoutError(f"not scraped: {', '.join(sorted(missing))}")
             time.sleep(0.2)
-            since = max(1, math.ceil(time.time() - asked))
+            # Rounded down: no scrape from before counts.
+            since = math.floor(time.time() - asked)
+            if since < 1:
+                continue
             answered = self.query(f"sum_over_time(up[{since}s]) >= 2")
             missing -= {sample.labels["instance"] for sample in answered}
 
@@ -131,7 +135,16 @@ class Prometheus:
         Raises:
             QueryError: the query is not valid.
         """
-        data = self._ask("query_range", query=expr, step=f"{self._interval_s}s", **self._since())
+        now = time.time()
+        # Steps are counted from the start: one that falls on this moment sees the newest sample.
+        steps = math.ceil((now - self._started) / self._interval_s)
+        data = self._ask(
+            "query_range",
+            query=expr,
+            step=f"{self._interval_s}s",
+            start=str(now - steps * self._interval_s),
+            end=str(now),
+        )
         return [
             Sample(one["metric"], tuple(float(value) for _, value in one["values"]))
             for one in data["result"]
