@@ -3,7 +3,8 @@
     python examples/example.py [URL_OR_FILE]
 
 Without an argument it takes the spoken sample. It speaks to the stack that `make up` started, or to
-the one that HEARSIGHT_URL and HEARSIGHT_REDIS_URL name.
+the one that HEARSIGHT_URL and HEARSIGHT_REDIS_URL name, with the key in HEARSIGHT_API_KEY if there
+is one.
 """
 
 import asyncio
@@ -29,6 +30,12 @@ def addresses() -> tuple[str, str]:
         os.environ.get("HEARSIGHT_REDIS_URL")
         or local.get("HEARSIGHT_REDIS_URL", "redis://127.0.0.1:6379/1"),
     )
+
+
+def credentials() -> dict[str, str]:
+    """The header that carries the API key; an API on a loopback address asks for none."""
+    key = os.environ.get("HEARSIGHT_API_KEY")
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 async def try_redis(redis: Redis) -> None:
@@ -77,7 +84,7 @@ async def main(source: str) -> int:
     print("Redis:", redis_url)
     async with (
         Redis.from_url(redis_url, decode_responses=True) as redis,
-        httpx.AsyncClient(base_url=api_url, timeout=60) as http,
+        httpx.AsyncClient(base_url=api_url, timeout=60, headers=credentials()) as http,
     ):
         await try_redis(redis)
         job_id = await submit(http, source)

@@ -134,7 +134,7 @@ def test_metrics_tell_what_was_done(stack: Stack, recording: Path) -> None:
         """What all processes say of a series, added up."""
         families = [
             family
-            for program in ("api", "download", "asr")
+            for program in ("api metrics", "download", "asr")
             for family in text_string_to_metric_families(
                 httpx.get(
                     f"http://{HOST}:{stack.state.ports[program]}/metrics", trust_env=False

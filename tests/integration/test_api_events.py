@@ -240,23 +240,23 @@ def test_a_deleted_job_ends_its_streams(served: Served, http: httpx.Client) -> N
 # What it costs
 
 
-def test_many_watchers_share_one_subscription(served: Served, http: httpx.Client) -> None:
+def test_many_watchers_share_one_subscription(served: Served) -> None:
     worker = Recogniser(served)
     with redis_of(served) as redis, ExitStack() as stack:
         readers = [stack.enter_context(watching(served.api, worker.job_id)) for _ in range(20)]
         for events in readers:
             next(events)
-        assert "hearsight_event_watchers 20.0" in http.get("/metrics").text
+        assert "hearsight_event_watchers 20.0" in served.api.metrics()
         assert subscriptions(redis) == 1
         told = worker.say("to all of you")
         assert [segments_of(events, last=told[-1]) for events in readers] == [told] * 20
 
 
-def test_who_leaves_is_forgotten(served: Served, http: httpx.Client) -> None:
+def test_who_leaves_is_forgotten(served: Served) -> None:
     worker = Recogniser(served)
     with watching(served.api, worker.job_id) as events:
         next(events)
-    while "hearsight_event_watchers 0.0" not in http.get("/metrics").text:
+    while "hearsight_event_watchers 0.0" not in served.api.metrics():
         time.sleep(0.02)
 
 

@@ -59,7 +59,6 @@ def test_the_document_names_every_route(document: Document) -> None:
         "GET /api/jobs/{job_id}/media",
         "GET /healthz",
         "GET /readyz",
-        "GET /metrics",
     }
 
 

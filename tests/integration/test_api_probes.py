@@ -41,9 +41,9 @@ def without_redis(served: Served, tmp_path_factory: pytest.TempPathFactory) -> I
         yield server
 
 
-def requests_counted(http: httpx.Client) -> dict[tuple[str, str, str], float]:
+def requests_counted(api: Api) -> dict[tuple[str, str, str], float]:
     """How often each (route, method, status) was answered."""
-    families = text_string_to_metric_families(http.get("/metrics").text)
+    families = text_string_to_metric_families(api.metrics())
     return {
         (sample.labels["route"], sample.labels["method"], sample.labels["status"]): sample.value
         for family in families
@@ -56,7 +56,24 @@ def test_all_is_well_when_all_is_well(http: httpx.Client) -> None:
     assert http.get("/healthz").json() == {"status": "ok"}
     ready = http.get("/readyz").json()
     assert ready["status"] == "ok"
-    assert ready["postgresql"]
+    assert ready["keys"] == "loopback"
+
+
+def test_metrics_are_on_another_port_than_the_api(served: Served, http: httpx.Client) -> None:
+    problem(http.get("/metrics"), 404, "http.not_found")
+    for path in ("/healthz", "/readyz"):
+        answer = httpx.get(f"{served.api.probes}{path}", trust_env=False)
+        assert (answer.status_code, answer.text) == (200, "ok")
+    assert httpx.get(f"{served.api.probes}/api/jobs", trust_env=False).status_code == 404
+
+
+def test_the_probes_say_that_the_database_is_away_and_the_api_lives(
+    without_database: Api,
+) -> None:
+    healthy = httpx.get(f"{without_database.probes}/healthz", trust_env=False)
+    ready = httpx.get(f"{without_database.probes}/readyz", timeout=30, trust_env=False)
+    assert (healthy.status_code, ready.status_code) == (200, 503)
+    assert "the-password" not in ready.text
 
 
 def test_metrics_name_routes_and_never_jobs(served: Served, http: httpx.Client) -> None:
@@ -67,7 +84,7 @@ def test_metrics_name_routes_and_never_jobs(served: Served, http: httpx.Client) 
     http.get("/api/jobs/x")
     http.get("/nowhere/59997")
     http.put(f"/api/jobs/{job_id}")
-    counted = requests_counted(http)
+    counted = requests_counted(served.api)
     for expected in (
         ("/api/jobs/{job_id}", "GET", "200"),
         ("/api/jobs/{job_id}", "GET", "404"),
@@ -80,9 +97,9 @@ def test_metrics_name_routes_and_never_jobs(served: Served, http: httpx.Client) 
     assert {route for route, _, _ in counted} <= known
 
 
-def test_metrics_count_what_is_taken(http: httpx.Client) -> None:
+def test_metrics_count_what_is_taken(served: Served, http: httpx.Client) -> None:
     def taken(source: str) -> float:
-        families = text_string_to_metric_families(http.get("/metrics").text)
+        families = text_string_to_metric_families(served.api.metrics())
         return sum(
             sample.value
             for family in families
@@ -100,8 +117,7 @@ def test_metrics_count_what_is_taken(http: httpx.Client) -> None:
 
 def gauge(api: Api, name: str, **labels: str) -> float | None:
     """What a gauge of the API says; None: it is not told."""
-    with api.client() as http:
-        families = text_string_to_metric_families(http.get("/metrics").text)
+    families = text_string_to_metric_families(api.metrics())
     return next(
         (
             sample.value
@@ -197,7 +213,7 @@ def test_without_the_database_the_api_lives_and_says_what_is_wrong(
         # All threads of the API wait for the database now; whether it lives is told all the same.
         time.sleep(0.5)
         assert http.get("/healthz").status_code == 200
-        assert http.get("/metrics").status_code == 200
+        assert without_database.metrics()
         assert not any(answer.done() for answer in answers)
         for answer in answers:
             response = answer.result()

@@ -167,13 +167,13 @@ def test_a_cancel_ends_the_job_in_the_span_of_its_own_request(
 def test_what_machines_ask_every_few_seconds_is_not_traced(
     collected: Collector, http: httpx.Client
 ) -> None:
-    for path in ("/healthz", "/readyz", "/metrics"):
+    for path in ("/healthz", "/readyz"):
         http.get(path)
     trace_id, _, header = a_parent()
     http.get("/api/jobs", headers={"traceparent": header})
     server_span(collected, trace_id)
     routes = {one["attributes"].get("http.route") for one in collected.spans()}
-    assert not routes & {"/healthz", "/readyz", "/metrics"}
+    assert not routes & {"/healthz", "/readyz"}
 
 
 def test_the_last_spans_of_a_process_that_ends_are_not_lost(

@@ -24,15 +24,22 @@ STOP_S = 30.0
 
 @dataclass(frozen=True)
 class Api:
-    """A running API: where it listens, who it is, and what it has said."""
+    """A running API: where it and its probes listen, who it is, and what it has said."""
 
     url: str
+    probes: str
     process: "subprocess.Popen[bytes]"
     log: Path
 
     def client(self) -> httpx.Client:
         """A client for it that waits for slow answers, and takes no proxy from the environment."""
         return httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+
+    def metrics(self) -> str:
+        """What its port of probes tells Prometheus."""
+        answer = httpx.get(f"{self.probes}/metrics", timeout=30, trust_env=False)
+        assert answer.is_success, answer.text
+        return answer.text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,17 +71,23 @@ def running(log: Path, env: Mapping[str, str], *, until: str = "/readyz") -> Ite
     Raises:
         AssertionError: it ended, or did not come up in time; the message holds its last words.
     """
-    port = free_port()
+    port, probes = free_port(), free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HEARSIGHT_")}
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "hearsight_api"],
-            env={**kept, "HEARSIGHT_HOST": HOST, "HEARSIGHT_PORT": str(port), **env},
+            env={
+                **kept,
+                "HEARSIGHT_HOST": HOST,
+                "HEARSIGHT_PORT": str(port),
+                "HEARSIGHT_METRICS_PORT": str(probes),
+                **env,
+            },
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    server = Api(f"http://{HOST}:{port}", process, log)
+    server = Api(f"http://{HOST}:{port}", f"http://{HOST}:{probes}", process, log)
     try:
         _await(server, until)
         yield server

@@ -26,6 +26,7 @@ JOB = Job(
     options=RecognitionOptions(),
     priority="normal",
     pool="default",
+    owner="default",
     request_digest="d",
     language="en",
     language_probability=0.9,

@@ -42,9 +42,9 @@ def everything(where: Surroundings) -> Iterator[Finding]:
     yield from room(settings, environment)
     yield download_tools(environment)
     yield model(environment)
-    yield api(where.url.value)
+    yield from api(where.url.value, where.api_key)
     if where.running:
-        yield from workers(where.running)
+        yield from probes(where.running)
 
 
 def database(settings: CoreSettings) -> Finding:
@@ -203,16 +203,45 @@ def _child(name: str, module: str, environment: Mapping[str, str], advice: str) 
     return Finding(name, ok=False, detail=detail, advice=advice)
 
 
-def api(url: str) -> Finding:
-    """The API answers and is ready."""
-    return _ready(f"API {url}", f"{url}/readyz", "Start it with: hearsight up")
+def api(url: str, api_key: str | None) -> Iterator[Finding]:
+    """The API answers and is ready, lets nobody in who should stay out, and this command in."""
+    ready = _ready(f"API {url}", f"{url}/readyz", "Start it with: hearsight up")
+    yield ready
+    if not ready.ok:
+        return
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    try:
+        keys = httpx.get(f"{url}/readyz", timeout=5, trust_env=False).json().get("keys")
+        answer = httpx.get(f"{url}/api/jobs?limit=1", headers=headers, timeout=5, trust_env=False)
+    except (httpx.HTTPError, ValueError) as error:
+        yield Finding("API keys", ok=False, detail=str(error), advice="See the log of the API.")
+        return
+    if keys == "off":
+        yield Finding(
+            "API keys",
+            ok=False,
+            detail="off: whoever reaches the API may read and delete every job",
+            advice="Set HEARSIGHT_AUTH=on, or bind it to a loopback address.",
+        )
+        return
+    yield Finding(
+        "API keys",
+        ok=answer.is_success,
+        detail=f"{keys}; HTTP {answer.status_code}",
+        advice="Put a key with the scope read into HEARSIGHT_API_KEY; hearsight keys create makes"
+        " one.",
+    )
 
 
-def workers(stack: State) -> Iterator[Finding]:
-    """The workers of the local stack answer and are ready."""
-    for name in ("download", "asr"):
+def probes(stack: State) -> Iterator[Finding]:
+    """The processes of the local stack answer on the ports of their probes and are ready."""
+    for name, shown in (
+        ("api metrics", "API metrics"),
+        ("download", "Worker download"),
+        ("asr", "Worker asr"),
+    ):
         yield _ready(
-            f"Worker {name}",
+            shown,
             f"http://127.0.0.1:{stack.ports.get(name, 0)}/readyz",
             "Look at its lines where `hearsight up` runs.",
         )

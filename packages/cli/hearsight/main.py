@@ -8,7 +8,7 @@ import typer
 from pydantic import ValidationError
 from typer.main import get_command
 
-from hearsight.commands import checkup, jobs, local, submitting
+from hearsight.commands import checkup, jobs, keys, local, submitting
 from hearsight.commands.session import Globals
 from hearsight.failures import CommandError, Exit, UsageError
 from hearsight.output import Output
@@ -24,9 +24,10 @@ Exit codes:
   4  there is no such job
 
 Environment:
-  HEARSIGHT_URL   address of the API to speak to
-  HEARSIGHT_HOME  folder of the local stack's state (.hearsight)
-  HEARSIGHT_PORT  port of the local stack's API (8000)
+  HEARSIGHT_URL      address of the API to speak to
+  HEARSIGHT_API_KEY  API key to send
+  HEARSIGHT_HOME     folder of the local stack's state (.hearsight)
+  HEARSIGHT_PORT     port of the local stack's API (8000)
 """
 
 app = typer.Typer(
@@ -80,6 +81,8 @@ _COMMANDS: dict[str, list[Callable[..., None]]] = {
 for _panel, _commands in _COMMANDS.items():
     for _command in _commands:
         app.command(rich_help_panel=_panel)(_command)
+
+app.add_typer(keys.app, rich_help_panel="This machine")
 
 
 def run() -> None:

@@ -54,6 +54,18 @@ class Surroundings:
             return Named(self.running.url, f"the stack in {self.home.path}")
         return Named(DEFAULT_URL, "default; no stack runs here")
 
+    @property
+    def api_key(self) -> str | None:
+        """The key to send: HEARSIGHT_API_KEY, else the local stack's if that is what is spoken to.
+
+        Another API is never sent the stack's.
+        """
+        if self.stack.api_key is not None:
+            return self.stack.api_key.get_secret_value()
+        if self.running and self.url.value == self.running.url:
+            return self.running.environment.get("HEARSIGHT_API_KEY")
+        return None
+
     @cached_property
     def stores(self) -> Named[CoreSettings]:
         """The stores: as HEARSIGHT_ variables say, else as the local stack has or had them."""

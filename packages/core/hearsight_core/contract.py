@@ -162,6 +162,7 @@ class ProgressData(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     job_id: int
+    owner: str | None = Field(default=None, description="Whose job it is.")
     status: JobStatus
     stage: Stage | None = None
     progress_percent: float = Field(default=0, ge=0, le=100, description="Of the stage.")

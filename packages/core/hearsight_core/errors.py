@@ -5,7 +5,18 @@
     │   ├── InvalidRequestError      request.invalid
     │   ├── UnsupportedUrlError      request.unsupported_url
     │   ├── ForbiddenAddressError    request.forbidden_address
+    │   ├── AccessError              who asks, and whether they may
+    │   │   ├── KeyMissingError          auth.missing
+    │   │   ├── KeyInvalidError          auth.invalid
+    │   │   ├── ScopeMissingError        auth.forbidden
+    │   │   ├── ForeignRequestError      auth.foreign
+    │   │   └── KeyNotFoundError         auth.key_not_found
     │   ├── UnknownPoolError         request.unknown_pool
+    │   ├── LimitError               not now; later it may be taken
+    │   │   ├── RequestRateError         quota.requests
+    │   │   ├── QueuedJobsError          quota.queued_jobs
+    │   │   ├── AudioMinutesError        quota.audio_minutes
+    │   │   └── OverloadError            overload.busy
     │   ├── JobNotFoundError         job.not_found
     │   ├── JobConflictError         job.conflict
     │   ├── JobStateError            job.state
@@ -114,10 +125,83 @@ class ForbiddenAddressError(RequestError):
     code = "request.forbidden_address"
 
 
+class AccessError(RequestError):
+    """Who asks may not do this, or has not said who they are."""
+
+
+class KeyMissingError(AccessError):
+    """No API key was sent, and one is asked for."""
+
+    code = "auth.missing"
+
+
+class KeyInvalidError(AccessError):
+    """The API key is none of ours, or was revoked."""
+
+    code = "auth.invalid"
+
+
+class ScopeMissingError(AccessError):
+    """The API key may not do this."""
+
+    code = "auth.forbidden"
+
+
+class ForeignRequestError(AccessError):
+    """An API without keys was asked by another name than this machine's, or by another site."""
+
+    code = "auth.foreign"
+
+
+class KeyNotFoundError(AccessError):
+    """There is no API key of this id."""
+
+    code = "auth.key_not_found"
+
+
 class UnknownPoolError(RequestError):
     """No ASR workers of this name are there to recognise it."""
 
     code = "request.unknown_pool"
+
+
+class LimitError(RequestError):
+    """More than may be asked for now; the same may be taken after `retry_after_s`."""
+
+    def __init__(
+        self,
+        *,
+        retry_after_s: float = 1,
+        field: str | None = None,
+        detail: str = "",
+        **values: object,
+    ) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(field=field, detail=detail, **values)
+
+
+class RequestRateError(LimitError):
+    """The key has sent too many requests."""
+
+    code = "quota.requests"
+
+
+class QueuedJobsError(LimitError):
+    """The owner has too many jobs that are not done yet."""
+
+    code = "quota.queued_jobs"
+
+
+class AudioMinutesError(LimitError):
+    """The owner has had as much recognised today as it may."""
+
+    code = "quota.audio_minutes"
+
+
+class OverloadError(LimitError):
+    """The deployment, or this process, has as much to do as it can take."""
+
+    code = "overload.busy"
 
 
 class JobNotFoundError(RequestError):

@@ -98,6 +98,7 @@ class Job:
     duration_ms: int | None
     options: RecognitionOptions
     priority: Priority
+    owner: str
     pool: str
     request_digest: str
     language: str | None
@@ -189,6 +190,7 @@ def progress_of(job: Job) -> ProgressData:
     }
     return ProgressData(
         job_id=job.id,
+        owner=job.owner,
         status=job.status,
         stage=job.stage,
         progress_percent=job.stage_percent,

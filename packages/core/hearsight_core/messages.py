@@ -20,9 +20,48 @@ _TEXTS: dict[str, tuple[str, str]] = {
         " it in HEARSIGHT_DOWNLOAD_ALLOW_HOSTS.",
         "{host} 位于私有或保留网络，不予下载。如果它属于您，请将其加入 HEARSIGHT_DOWNLOAD_ALLOW_HOSTS。",
     ),
+    "auth.missing": (
+        "This needs an API key. Send it as: Authorization: Bearer hs_... (hearsight reads it from"
+        " HEARSIGHT_API_KEY). Make one with: hearsight keys create",
+        "此操作需要 API 密钥。请发送请求头 Authorization: Bearer hs_...（hearsight 命令读取 HEARSIGHT_API_KEY）。创建密钥：hearsight keys create",
+    ),
+    "auth.invalid": (
+        "This API key is not valid, or was revoked. Make another with: hearsight keys create",
+        "该 API 密钥无效或已被撤销。请用 hearsight keys create 创建新的密钥。",
+    ),
+    "auth.forbidden": (
+        "This API key may not do this: it lacks the scope {scope}.",
+        "该 API 密钥无权执行此操作：缺少权限 {scope}。",
+    ),
+    "auth.foreign": (
+        "This API asks for no keys, so it answers this machine only and no other site's page. Ask"
+        " for keys with HEARSIGHT_AUTH=on.",
+        "该 API 未启用密钥，因此只响应本机请求，不响应其他网站的页面。可用 HEARSIGHT_AUTH=on 启用密钥。",
+    ),
+    "auth.key_not_found": (
+        "There is no key {key_id}. List them with: hearsight keys list",
+        "没有编号为 {key_id} 的密钥。可用 hearsight keys list 查看。",
+    ),
     "request.unknown_pool": (
         "There is no pool {pool}. Choose one of: {pools}.",
         "没有名为 {pool} 的识别池。可选：{pools}。",
+    ),
+    "quota.requests": (
+        "This key may send {limit} requests a minute. Wait as long as Retry-After says.",
+        "该密钥每分钟最多发送 {limit} 个请求。请按 Retry-After 等待后重试。",
+    ),
+    "quota.queued_jobs": (
+        "{limit} jobs that are not done yet are as many as may wait for this owner. Wait for some"
+        " to end, or cancel some.",
+        "该所有者最多可有 {limit} 个未完成的任务。请等待部分任务结束，或取消一些。",
+    ),
+    "quota.audio_minutes": (
+        "This owner has had its {limit} minutes of audio for today. Hand it in again tomorrow (UTC).",
+        "该所有者今天的 {limit} 分钟音频额度已用完。请明天（UTC）再提交。",
+    ),
+    "overload.busy": (
+        "There is too much to do at this moment ({what}). Try again as Retry-After says.",
+        "当前负载过高（{what}）。请按 Retry-After 等待后重试。",
     ),
     "job.not_found": (
         "There is no job {job_id}. List the jobs with GET /api/jobs.",
@@ -62,6 +101,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "http.content_too_large": (
         "The request is too large. Send recordings to POST /api/upload.",
         "请求内容过大。请用 POST /api/upload 上传录音。",
+    ),
+    "http.too_slow": (
+        "The body of the request came too slowly, or not at all. Send it again, in one go.",
+        "请求内容发送过慢或没有发送。请重新完整发送。",
     ),
     "http.range_not_satisfiable": (
         "The range begins beyond the end of the media.",

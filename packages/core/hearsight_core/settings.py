@@ -4,6 +4,7 @@ An entry point builds one of these once and passes it down; importing this modul
 `docs/settings.md` is the same list for people, and a test holds the two together.
 """
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit, urlunsplit
@@ -12,9 +13,12 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hearsight_core.contract import DEFAULT_POOL, Pool
+from hearsight_core.keys import is_token
 from hearsight_core.messages import Language
 
 MIB = 1024 * 1024
+
+Auth = Literal["auto", "on", "loopback", "off"]
 
 
 def masked(url: str) -> str:
@@ -26,10 +30,24 @@ def masked(url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a server bound to `host` can be reached from this machine alone."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class CoreSettings(BaseSettings):
     """What every process needs."""
 
-    model_config = SettingsConfigDict(env_prefix="HEARSIGHT_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        # Values are not shown in errors: some are secrets.
+        env_prefix="HEARSIGHT_",
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
 
     database_url: str = Field(
         "postgresql://hearsight@127.0.0.1:5432/hearsight", description="PostgreSQL, the truth."
@@ -57,6 +75,10 @@ class CoreSettings(BaseSettings):
     log_format: Literal["console", "json"] = Field("console", description="How logs are written.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe level written; workers take CELERY_LOG_LEVEL first."
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address of a process's health and metrics.")
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of a process's health and metrics; 0: any free one."
     )
     lease_s: float = Field(
         60, gt=0, description="Seconds without a heartbeat after which a task is taken back."
@@ -95,12 +117,35 @@ class MigrationSettings(CoreSettings):
         " nothing else; unset: no such role is made.",
     )
 
+    bootstrap_api_key: SecretStr | None = Field(
+        None,
+        description="API key that is put in force, with every scope, when the database is migrated;"
+        " hs_ and 32 to 200 letters, digits, - or _.",
+    )
+
+    @field_validator("bootstrap_api_key", mode="before")
+    @classmethod
+    def _unset_if_empty(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("bootstrap_api_key")
+    @classmethod
+    def _is_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not is_token(value.get_secret_value()):
+            raise ValueError("must be hs_ and 32 to 200 letters, digits, - or _")
+        return value
+
 
 class ApiSettings(CoreSettings):
     """What the API needs on top."""
 
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port the API listens on.")
+    auth: Auth = Field(
+        "auto",
+        description="Whether requests need an API key: on; loopback: no, but they must name this"
+        " machine; off: no; auto: loopback if HEARSIGHT_HOST is such an address, else on.",
+    )
     max_upload_bytes: int = Field(4096 * MIB, gt=0, description="Largest upload taken, bytes.")
     dispatch_interval_s: float = Field(
         1.0, gt=0, description="Seconds between two rounds of the dispatcher."
@@ -113,6 +158,42 @@ class ApiSettings(CoreSettings):
     sweep_interval_s: float = Field(
         3600, gt=0, description="Seconds between two searches for such objects."
     )
+    quota_requests_per_minute: int = Field(
+        3000,
+        ge=0,
+        description="Requests a key may send, unless it has its own limit; 0: any number.",
+    )
+    quota_queued_jobs: int = Field(
+        1000,
+        ge=0,
+        description="Jobs of one owner that are not done yet, unless the key has its own limit; 0:"
+        " any number.",
+    )
+    quota_audio_minutes_per_day: int = Field(
+        0,
+        ge=0,
+        description="Minutes of audio of one owner taken in a day (UTC), unless the key has its own"
+        " limit; 0: any number.",
+    )
+    max_queued_jobs: int = Field(
+        200_000, ge=1, description="Jobs of all owners that are not done yet; more get 503."
+    )
+    max_requests: int = Field(
+        1000, ge=1, description="Requests a process answers at once, event streams left out."
+    )
+    max_uploads: int = Field(16, ge=1, description="Uploads a process receives at once.")
+    max_watchers: int = Field(10_000, ge=1, description="Event streams a process feeds at once.")
+    min_upload_bytes_per_s: int = Field(
+        8192, ge=0, description="Slowest sender of a body that is borne with, bytes a second."
+    )
+
+    @property
+    def keys(self) -> Literal["on", "off", "loopback"]:
+        """Whether keys are asked for; `loopback`: not, as nobody else can reach this address."""
+        if self.auth == "auto":
+            return "loopback" if is_loopback(self.host) else "on"
+        return self.auth
+
     asr_pools: Annotated[tuple[Pool, ...], NoDecode] = Field(
         (DEFAULT_POOL,),
         min_length=1,
@@ -134,10 +215,6 @@ class ApiSettings(CoreSettings):
 class WorkerSettings(CoreSettings):
     """What both kinds of worker need on top."""
 
-    metrics_host: str = Field("127.0.0.1", description="Address of a worker's health and metrics.")
-    metrics_port: int = Field(
-        0, ge=0, le=65535, description="Port of a worker's health and metrics; 0: any free one."
-    )
     scratch_dir: Path | None = Field(
         None, description="Folder for files in work; unset: the system's temporary folder."
     )
@@ -219,12 +296,21 @@ class AsrSettings(WorkerSettings):
 class StackSettings(BaseSettings):
     """What the command `hearsight` and the local stack need."""
 
-    model_config = SettingsConfigDict(env_prefix="HEARSIGHT_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        # Values are not shown in errors: some are secrets.
+        env_prefix="HEARSIGHT_",
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
 
     home: Path = Field(Path(".hearsight"), description="Folder of the local stack's state.")
     port: int = Field(8000, ge=1, le=65535, description="Port the API listens on.")
     url: str | None = Field(
         None, description="Address of the API that the command speaks to; unset: the local stack's."
+    )
+    api_key: SecretStr | None = Field(
+        None, description="API key that the command sends; unset: the local stack's, if it has one."
     )
 
 

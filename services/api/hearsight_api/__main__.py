@@ -6,6 +6,7 @@ import structlog
 import uvicorn
 
 from hearsight_api.app import create_app
+from hearsight_api.connections import Connection
 from hearsight_core.settings import ApiSettings, masked
 from hearsight_core.telemetry import logs
 
@@ -28,12 +29,20 @@ def main() -> int:
         broker=masked(settings.broker_url),
         redis=masked(settings.redis_url),
         storage=masked(settings.storage_url),
+        keys=settings.keys,
     )
+    if settings.keys == "off":
+        log.warning(
+            "keys are off: whoever reaches this address may read and delete every job",
+            address=f"http://{settings.host}:{settings.port}",
+            setting="HEARSIGHT_AUTH=off",
+        )
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(settings),
             host=settings.host,
             port=settings.port,
+            http=Connection,
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=GRACE_S,

@@ -7,10 +7,12 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from hearsight_api import problems
-from hearsight_api.body_limit import BodyLimit
+from hearsight_api.access import Access
+from hearsight_api.body import BodyLimit
+from hearsight_api.probes import Probes
 from hearsight_api.problems import FieldProblem, Problem
 from hearsight_api.requests_log import QUIET, RequestLog
-from hearsight_api.routes import jobs, media, probes, progress, transcripts, uploads
+from hearsight_api.routes import health, jobs, media, progress, transcripts, uploads
 from hearsight_api.services import Services
 from hearsight_core import __version__
 from hearsight_core.settings import ApiSettings
@@ -35,13 +37,20 @@ def create_app(settings: ApiSettings) -> FastAPI:
             services = Services.build(settings)
             app.state.services = services
             services.start()
-            feeding = asyncio.create_task(services.watchers.run(), name="watchers")
+            probes = Probes(services, asyncio.get_running_loop())
+            running = {
+                asyncio.create_task(services.watchers.run(), name="watchers"),
+                asyncio.create_task(services.keyring.run(), name="keyring"),
+            }
             yield
+            await asyncio.to_thread(probes.close)
             # Once is not always enough: a cancel that comes while Redis is being connected can be
             # lost.
-            while not feeding.done():
-                feeding.cancel()
-                await asyncio.wait({feeding}, timeout=1)
+            while running:
+                for task in running:
+                    task.cancel()
+                _, running = await asyncio.wait(running, timeout=1)
+            await services.limits.rates.close()
             await asyncio.to_thread(services.close)
 
     app = FastAPI(
@@ -60,10 +69,11 @@ def create_app(settings: ApiSettings) -> FastAPI:
             "exclude": lambda scope: scope["path"] in QUIET,
         },
     )
-    for module in (jobs, uploads, progress, transcripts, media, probes):
+    for module in (jobs, uploads, progress, transcripts, media, health):
         app.include_router(module.router)
     problems.install(app, settings.language)
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, settings.min_upload_bytes_per_s)
+    app.add_middleware(Access, settings)
     app.add_middleware(problems.LastResort, settings.language)
     app.add_middleware(RequestLog)
     _describe_problems(app)

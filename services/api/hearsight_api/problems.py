@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem documents; the only place that knows HTTP statuses."""
 
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hearsight_core.errors import (
+    AccessError,
     DiskFullError,
     ForbiddenAddressError,
     HearSightError,
@@ -19,7 +21,12 @@ from hearsight_core.errors import (
     JobConflictError,
     JobNotFoundError,
     JobStateError,
+    KeyInvalidError,
+    KeyMissingError,
+    LimitError,
+    OverloadError,
     RequestError,
+    ScopeMissingError,
     StorageError,
     UnexpectedError,
     UnknownPoolError,
@@ -44,6 +51,11 @@ STATUS: dict[type[HearSightError], HTTPStatus] = {
     JobStateError: HTTPStatus.CONFLICT,
     UploadTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     UploadRefusedError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    KeyMissingError: HTTPStatus.UNAUTHORIZED,
+    KeyInvalidError: HTTPStatus.UNAUTHORIZED,
+    AccessError: HTTPStatus.FORBIDDEN,
+    OverloadError: HTTPStatus.SERVICE_UNAVAILABLE,
+    LimitError: HTTPStatus.TOO_MANY_REQUESTS,
     RequestError: HTTPStatus.BAD_REQUEST,
     DiskFullError: HTTPStatus.INSUFFICIENT_STORAGE,
     StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -53,14 +65,31 @@ STATUS: dict[type[HearSightError], HTTPStatus] = {
 HTTP_CODE: dict[int, str] = {
     HTTPStatus.BAD_REQUEST: "http.bad_request",
     HTTPStatus.NOT_FOUND: "http.not_found",
+    HTTPStatus.REQUEST_TIMEOUT: "http.too_slow",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "http.content_too_large",
     HTTPStatus.METHOD_NOT_ALLOWED: "http.method_not_allowed",
     HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "http.range_not_satisfiable",
 }
 """Codes of what HTTP alone knows; Python's own names of statuses change between versions."""
 
+CHALLENGE: dict[type[HearSightError], str] = {
+    KeyMissingError: "Bearer",
+    KeyInvalidError: 'Bearer error="invalid_token"',
+    ScopeMissingError: 'Bearer error="insufficient_scope"',
+}
+"""What `WWW-Authenticate` says (RFC 6750)."""
+
 RETRY_AFTER_S = 5
 """What a client is told to wait when one of our stores is away."""
+
+
+EVERY_ROUTE = (
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+"""How any request can end, whatever it asks for."""
 
 
 class FieldProblem(BaseModel):
@@ -89,8 +118,8 @@ def status_of(error: HearSightError) -> HTTPStatus:
 
 
 def responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:  # Any: FastAPI's type
-    """The `responses` of a route that can fail with `statuses`."""
-    every = {*statuses, HTTPStatus.SERVICE_UNAVAILABLE}
+    """The `responses` of a route that can fail with `statuses`, and as every route can."""
+    every = {*statuses, *EVERY_ROUTE}
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
         status.value: {
@@ -106,7 +135,9 @@ def _answer(
     status: HTTPStatus,
     code: str,
     detail: str,
+    *,
     errors: list[FieldProblem] | None = None,
+    headers: dict[str, str] | None = None,
 ) -> JSONResponse:
     problem = Problem(
         type=f"urn:hearsight:error:{code}",
@@ -118,15 +149,29 @@ def _answer(
         trace_id=trace_id_of(here()),
         errors=errors,
     )
-    headers = (
-        {"Retry-After": str(RETRY_AFTER_S)} if status is HTTPStatus.SERVICE_UNAVAILABLE else None
-    )
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        headers = {"Retry-After": str(RETRY_AFTER_S), **(headers or {})}
     return JSONResponse(
         problem.model_dump(exclude_none=True),
         status_code=status,
         media_type=MEDIA_TYPE,
         headers=headers,
     )
+
+
+def answer(request: Request, error: HearSightError, language: Language) -> JSONResponse:
+    """The problem document of one of our errors."""
+    detail = error.text(language)
+    field = error.field if isinstance(error, RequestError) else None
+    errors = [FieldProblem(field=field, detail=detail)] if field else None
+    if not isinstance(error, RequestError):
+        log.warning("the request failed", code=error.code, error=str(error))
+    headers = {}
+    if challenge := CHALLENGE.get(type(error)):
+        headers["WWW-Authenticate"] = challenge
+    if isinstance(error, LimitError):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    return _answer(request, status_of(error), error.code, detail, errors=errors, headers=headers)
 
 
 def _field(where: str, *steps: str | int, fault: str) -> str:
@@ -140,12 +185,7 @@ def install(app: FastAPI, language: Language) -> None:
 
     @app.exception_handler(HearSightError)
     def on_known(request: Request, error: HearSightError) -> JSONResponse:
-        detail = error.text(language)
-        field = error.field if isinstance(error, RequestError) else None
-        errors = [FieldProblem(field=field, detail=detail)] if field else None
-        if not isinstance(error, RequestError):
-            log.warning("the request failed", code=error.code, error=str(error))
-        return _answer(request, status_of(error), error.code, detail, errors)
+        return answer(request, error, language)
 
     @app.exception_handler(RequestValidationError)
     def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -155,7 +195,9 @@ def install(app: FastAPI, language: Language) -> None:
         ]
         named = "; ".join(f"{found.field}: {found.detail}" for found in errors)
         invalid = InvalidRequestError(detail=named)
-        return _answer(request, status_of(invalid), invalid.code, invalid.text(language), errors)
+        return _answer(
+            request, status_of(invalid), invalid.code, invalid.text(language), errors=errors
+        )
 
     @app.exception_handler(HTTPException)
     def on_http(request: Request, error: HTTPException) -> Response:

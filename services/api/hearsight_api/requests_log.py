@@ -17,7 +17,7 @@ from hearsight_core.telemetry.metrics import HTTP_SECONDS
 
 log = structlog.get_logger(__name__)
 
-QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+QUIET = frozenset({"/healthz", "/readyz"})
 """Asked every few seconds by machines; worth neither a line nor a span."""
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -112,6 +112,7 @@ class JobView(BaseModel):
     model: str | None
     options: RecognitionOptions
     priority: Priority
+    owner: str = Field(description="Whose job it is: the owner of the key it was handed in with.")
     pool: str
     error_code: str | None
     error: str | None

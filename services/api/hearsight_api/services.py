@@ -5,6 +5,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from hearsight_api.keyring import Keyring
+from hearsight_api.limits import Limits
 from hearsight_api.store_watch import StoreWatch
 from hearsight_api.watchers import Watchers
 from hearsight_core.addresses import AddressGuard
@@ -35,6 +37,8 @@ class Services:
     housekeeper: Housekeeper
     store_watch: StoreWatch
     watchers: Watchers
+    keyring: Keyring
+    limits: Limits
 
     @classmethod
     def build(cls, settings: ApiSettings) -> "Services":
@@ -59,6 +63,8 @@ class Services:
             hints=hints,
             guard=AddressGuard(settings.allow_hosts),
             watchers=Watchers(settings.redis_url),
+            keyring=Keyring(database),
+            limits=Limits(settings, database),
             store_watch=StoreWatch(database=database, news=news, hints=hints, storage=storage),
             dispatcher=Dispatcher(
                 database=database,

@@ -37,7 +37,8 @@ class Session:
     @contextmanager
     def client(self) -> Iterator[Client]:
         """A client of the API that was named."""
-        with Client(self.surroundings.url.value) as client:
+        where = self.surroundings
+        with Client(where.url.value, api_key=where.api_key) as client:
             yield client
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from hearsight_core.keys import new_token
+
 LOCK_TRIES = 3
 """`running` takes the lock for an instant, which must not look like a stack."""
 
@@ -61,6 +63,19 @@ class Home:
         """Where workers keep files in work; of no use to a later run."""
         return self.path / "scratch"
 
+    @property
+    def key_file(self) -> Path:
+        """Where the stack's own API key lies; only its owner can read it."""
+        return self.path / "api-key"
+
+    def api_key(self) -> str:
+        """The stack's own API key, made when it is first asked for."""
+        try:
+            return self.key_file.read_text().strip()
+        except FileNotFoundError:
+            _write_secret(self.key_file, f"{new_token()}\n")
+        return self.key_file.read_text().strip()
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the home for the length of the block; the lock ends with the process.
@@ -105,6 +120,11 @@ class Home:
         """Replaces the state, in one step."""
         fresh = self.state_file.with_suffix(".new")
         fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(state.model_dump_json(indent=2))
+        _write_secret(fresh, state.model_dump_json(indent=2))
         fresh.replace(self.state_file)
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """A new file that nobody else could read at any moment."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)

@@ -13,8 +13,11 @@ from hearsight.stack.postgres import Postgres
 from hearsight.stack.program import Program
 from hearsight.stack.valkey import Valkey
 from hearsight_core.contract import BROKER_DB, NEWS_DB
+from hearsight_core.settings import is_loopback
 
 API = "api"
+API_METRICS = "api metrics"
+BOOTSTRAP = "HEARSIGHT_BOOTSTRAP_API_KEY"
 WORKERS = {"download": "hearsight_download_worker", "asr": "hearsight_asr_worker"}
 
 
@@ -31,6 +34,19 @@ class Plan:
     def url(self) -> str:
         """Address of the API, as seen from this machine."""
         return f"http://{ports.HOST}:{self.ports[API]}"
+
+    @property
+    def api_key(self) -> str | None:
+        """The key the stack's own commands send: the person's, else one of its own; None: no need.
+
+        On a loopback address the API asks for none, unless HEARSIGHT_AUTH says so.
+        """
+        auth = self.given.get("HEARSIGHT_AUTH", "auto")
+        this_machine_only = is_loopback(self.given.get("HEARSIGHT_HOST", ports.HOST))
+        if auth in {"off", "loopback"} or (auth != "on" and this_machine_only):
+            return None
+        named = (self.given.get(name) for name in ("HEARSIGHT_API_KEY", BOOTSTRAP))
+        return next(filter(None, named), None) or self.home.api_key()
 
     @property
     def postgres(self) -> Postgres | None:
@@ -67,13 +83,17 @@ class Plan:
 
     def migration(self) -> Program:
         """Brings the database to this version's tables, and ends."""
-        return self._python("migrate", "hearsight_core.store.migrate", {}, "")
+        first = {BOOTSTRAP: self.api_key} if self.api_key and BOOTSTRAP not in self.given else {}
+        return self._python("migrate", "hearsight_core.store.migrate", first, "")
 
     def services(self) -> list[Program]:
         """The API and the workers."""
-        api_port = {"HEARSIGHT_PORT": str(self.ports[API])}
+        api_ports = {
+            "HEARSIGHT_PORT": str(self.ports[API]),
+            "HEARSIGHT_METRICS_PORT": str(self.ports[API_METRICS]),
+        }
         return [
-            self._python(API, "hearsight_api", api_port, f"{self.url}/readyz"),
+            self._python(API, "hearsight_api", api_ports, f"{self.url}/readyz"),
             *(
                 self._python(
                     name,
@@ -115,7 +135,7 @@ def choose_ports(wanted_api_port: int, before: Mapping[str, int]) -> dict[str, i
     chosen = {
         API: wanted_api_port if ports.is_free(wanted_api_port) else ports.next_free(wanted_api_port)
     }
-    for name in ("postgres", "valkey", *WORKERS):
+    for name in ("postgres", "valkey", API_METRICS, *WORKERS):
         port = before.get(name)
         while port is None or port in chosen.values() or not ports.is_free(port):
             port = ports.free_port()

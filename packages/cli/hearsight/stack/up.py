@@ -74,7 +74,11 @@ class Up:
             pid=os.getpid(),
             ports=dict(chosen.ports),
             url=chosen.url,
-            environment={**_own_variables(self._given), **chosen.environment()},
+            environment={
+                **_own_variables(self._given),
+                **chosen.environment(),
+                **({"HEARSIGHT_API_KEY": chosen.api_key} if chosen.api_key else {}),
+            },
             sample_job=before.sample_job if before else None,
         )
 
@@ -144,7 +148,7 @@ class Up:
 
     async def _show_sample(self, chosen: Plan, state: State) -> None:
         """Runs the sample; if it fails the stack stays up, for the person to look into."""
-        with Client(chosen.url) as client:
+        with Client(chosen.url, api_key=chosen.api_key) as client:
             try:
                 heard = await spoken.recognise(client, self._screen, before=state.sample_job)
             except CommandError as error:
@@ -163,6 +167,7 @@ class Up:
         rows = {
             "API": chosen.url,
             "Docs": f"{chosen.url}/docs",
+            **({"Key": "asked for; commands here send it"} if chosen.api_key else {}),
             "Redis": masked(environment["HEARSIGHT_REDIS_URL"]),
             "Home": str(self._home.path),
             "Next": f"{command} submit URL_OR_FILE --watch",

@@ -24,13 +24,16 @@ class IllegalTransitionError(Exception):
     """A transition that the state machine does not know: a fault of the program."""
 
 
-def locked_job(connection: Connection, job_id: int) -> Job:
-    """The job, its row locked until the transaction ends.
+def locked_job(connection: Connection, job_id: int, *, owner: str | None = None) -> Job:
+    """The job, its row locked until the transaction ends; with an `owner`, one of that owner's.
 
     Raises:
-        JobNotFoundError: there is none.
+        JobNotFoundError: there is none, or it is another owner's.
     """
-    row = connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).first()
+    query = select(jobs).where(jobs.c.id == job_id)
+    if owner is not None:
+        query = query.where(jobs.c.owner == owner)
+    row = connection.execute(query.with_for_update()).first()
     if row is None:
         raise JobNotFoundError(job_id=job_id)
     return job_of(row)

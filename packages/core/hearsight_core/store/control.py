@@ -5,23 +5,25 @@ from sqlalchemy import delete, exists, func, select, update
 from hearsight_core.contract import STAGE_PERCENT, TERMINAL, JobStatus, Stage
 from hearsight_core.errors import JobNotFoundError, JobStateError
 from hearsight_core.jobs import Job, TaskState
+from hearsight_core.keys import NO_QUOTA, Quota
 from hearsight_core.messages import Language, render
+from hearsight_core.store import quotas
 from hearsight_core.store.changes import change_job, locked_job, settle
 from hearsight_core.store.database import Database
 from hearsight_core.store.tables import jobs, tasks
 
 
-def cancel(database: Database, job_id: int, language: Language) -> Job:
+def cancel(database: Database, job_id: int, language: Language, *, owner: str | None = None) -> Job:
     """Asks a job to stop; it is cancelled at once unless a worker has to let go first.
 
     A second cancel changes nothing.
 
     Raises:
-        JobNotFoundError: there is none, or it is being deleted.
+        JobNotFoundError: there is none, it is another `owner`'s, or it is being deleted.
         JobStateError: it has completed or failed.
     """
     with database.begin() as connection:
-        job = locked_job(connection, job_id)
+        job = locked_job(connection, job_id, owner=owner)
         if job.deleted:
             raise JobNotFoundError(job_id=job_id)
         if job.status is JobStatus.CANCELLED or job.cancel_requested:
@@ -38,15 +40,23 @@ def cancel(database: Database, job_id: int, language: Language) -> Job:
         )
 
 
-def retry(database: Database, job_id: int, language: Language) -> Job:
+def retry(
+    database: Database,
+    job_id: int,
+    language: Language,
+    *,
+    owner: str | None = None,
+    quota: Quota = NO_QUOTA,
+) -> Job:
     """Puts a failed or cancelled job back into the queue; what is recognised is kept.
 
     Raises:
-        JobNotFoundError: there is none, or it is being deleted.
+        JobNotFoundError: there is none, it is another `owner`'s, or it is being deleted.
         JobStateError: it has neither failed nor been cancelled.
+        QueuedJobsError, AudioMinutesError: the `quota` of its owner is used.
     """
     with database.begin() as connection:
-        job = locked_job(connection, job_id)
+        job = locked_job(connection, job_id, owner=owner)
         if job.deleted:
             raise JobNotFoundError(job_id=job_id)
         if job.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
@@ -66,7 +76,7 @@ def retry(database: Database, job_id: int, language: Language) -> Job:
             )
         )
         stage = Stage.ASR_PREPROCESSING if job.cut_done else Stage.DOWNLOAD_START
-        return change_job(
+        job = change_job(
             connection,
             job,
             status=JobStatus.PENDING,
@@ -79,16 +89,20 @@ def retry(database: Database, job_id: int, language: Language) -> Job:
             cancel_requested_at=None,
             finished_at=None,
         )
+        quotas.refuse_over(connection, job.owner, quota)
+        return job
 
 
-def mark_deleted(database: Database, job_id: int, language: Language) -> Job:
+def mark_deleted(
+    database: Database, job_id: int, language: Language, *, owner: str | None = None
+) -> Job:
     """Hides a job from everybody and stops its work; `purge` removes what is left of it.
 
     Raises:
-        JobNotFoundError: there is none, or it is being deleted already.
+        JobNotFoundError: there is none, it is another `owner`'s, or it is being deleted already.
     """
     with database.begin() as connection:
-        job = locked_job(connection, job_id)
+        job = locked_job(connection, job_id, owner=owner)
         if job.deleted:
             raise JobNotFoundError(job_id=job_id)
         values: dict[str, object] = {"deleted_at": func.now()}

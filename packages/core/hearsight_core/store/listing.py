@@ -13,19 +13,28 @@ from hearsight_core.store.rows import StoredSegment, job_of, segment_of
 from hearsight_core.store.tables import jobs, segments
 
 
-def get(database: Database, job_id: int) -> Job:
-    """Reads one job.
+def get(database: Database, job_id: int, *, owner: str | None = None) -> Job:
+    """Reads one job; with an `owner`, one of that owner's.
 
     Raises:
-        JobNotFoundError: there is none, or it is being deleted.
+        JobNotFoundError: there is none, it is another owner's, or it is being deleted.
     """
     with database.begin() as connection:
         row = connection.execute(
             select(jobs).where(jobs.c.id == job_id, jobs.c.deleted_at.is_(None))
         ).first()
-        if row is None:
+        if row is None or owner not in {None, row.owner}:
             raise JobNotFoundError(job_id=job_id)
         return job_of(row)
+
+
+def is_taken(database: Database, job_id: int, *, owner: str) -> bool:
+    """Tells whether the number is that of another owner's job, one being deleted included."""
+    with database.begin() as connection:
+        found = connection.execute(
+            select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.owner != owner)
+        )
+        return found.first() is not None
 
 
 def newest(
@@ -34,9 +43,15 @@ def newest(
     limit: int,
     status: JobStatus | None = None,
     before: tuple[datetime, int] | None = None,
+    owner: str | None = None,
 ) -> list[Job]:
-    """Lists jobs, newest first; `before` is (created_at, id) of the last job of the page before."""
+    """Lists jobs, or an `owner`'s, newest first.
+
+    `before` is (created_at, id) of the last job of the page before.
+    """
     query = select(jobs).where(jobs.c.deleted_at.is_(None))
+    if owner is not None:
+        query = query.where(jobs.c.owner == owner)
     if status is not None:
         query = query.where(jobs.c.status == status)
     if before is not None:
@@ -67,13 +82,15 @@ class News:
     segments: tuple[StoredSegment, ...]
 
 
-def since(database: Database, job_id: int, seq: int, *, limit: int = 1000) -> News:
+def since(
+    database: Database, job_id: int, seq: int, *, limit: int = 1000, owner: str | None = None
+) -> News:
     """Reads the job and its segments numbered above `seq`, in order of commit, `limit` at most.
 
     Raises:
-        JobNotFoundError: there is none, or it is being deleted.
+        JobNotFoundError: as `get`.
     """
-    job = get(database, job_id)
+    job = get(database, job_id, owner=owner)
     with database.begin() as connection:
         # Read after the job: everything up to the job's version is committed and visible.
         rows = connection.execute(

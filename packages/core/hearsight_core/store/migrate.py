@@ -22,7 +22,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from hearsight_core.errors import DatabaseError, ReaderRoleError
 from hearsight_core.first_process import end_on_sigterm
 from hearsight_core.settings import MigrationSettings, masked
-from hearsight_core.store import reader
+from hearsight_core.store import keys, reader
 from hearsight_core.store.database import first_line
 
 MIGRATION_LOCK = 0x48656172_00000001
@@ -118,7 +118,7 @@ def upgrade(url: str, revision: str = "head") -> str | None:
 
 
 def bring_up_to_date(settings: MigrationSettings) -> str | None:
-    """Upgrades the database, and lets the reader in if it has a password.
+    """Upgrades the database, lets the reader in if it has a password, and the first API key.
 
     Returns:
         As `upgrade`.
@@ -128,6 +128,14 @@ def bring_up_to_date(settings: MigrationSettings) -> str | None:
         ReaderRoleError: the tables are there, but this user may not make the reader's role.
     """
     revision = upgrade(settings.database_url)
+    token = settings.bootstrap_api_key
+    if token is not None and revision == head():
+        with _begun(settings.database_url) as connection:
+            key = keys.admit_bootstrap(connection, token.get_secret_value())
+            if key.revoked_at is not None:
+                sys.stderr.write(
+                    f"HEARSIGHT_BOOTSTRAP_API_KEY: the key {key.id} was revoked and stays so\n"
+                )
     password = settings.database_reader_password
     if password is not None and revision == head():
         with _begun(settings.database_url) as connection:

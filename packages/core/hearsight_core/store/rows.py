@@ -34,6 +34,7 @@ def job_of(row: Row[tuple[object, ...]]) -> Job:
         duration_ms=columns["duration_ms"],
         options=RecognitionOptions.model_validate(columns["options"]),
         priority=columns["priority"],
+        owner=columns["owner"],
         pool=columns["pool"],
         request_digest=columns["request_digest"],
         language=columns["language"],

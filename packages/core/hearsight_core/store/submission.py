@@ -19,7 +19,9 @@ from hearsight_core.contract import (
 )
 from hearsight_core.errors import JobConflictError
 from hearsight_core.jobs import RANK_OFFSET, Job, Priority, TaskState, overall_percent
+from hearsight_core.keys import DEFAULT_OWNER, NO_QUOTA, Quota
 from hearsight_core.messages import Language, render
+from hearsight_core.store import quotas
 from hearsight_core.store.database import Database
 from hearsight_core.store.rows import job_of
 from hearsight_core.store.tables import job_id_sequence, jobs, tasks
@@ -45,6 +47,7 @@ class Submission:
     upload: Upload | None
     options: RecognitionOptions
     priority: Priority
+    owner: str = DEFAULT_OWNER
     pool: str = DEFAULT_POOL
 
     @property
@@ -84,19 +87,23 @@ def accept(
     *,
     job_id: int | None = None,
     trace_parent: str | None = None,
+    quota: Quota = NO_QUOTA,
 ) -> Accepted:
     """Stores a job and its download task; with a job id that exists, answers with that job.
 
     `trace_parent` is the span that asks for it: all that is done for the job belongs to its trace.
 
     Raises:
-        JobConflictError: the id belongs to another request, or to a job being deleted.
+        JobConflictError: the id belongs to another request, to another owner's job whatever that
+            asks for, or to a job being deleted.
+        QueuedJobsError, AudioMinutesError: it would be a new job, and the owner's `quota` is used.
     """
     with database.begin() as connection:
         job = _inserted(connection, submission, language, job_id, trace_id_of(trace_parent))
         if job is None:
             assert job_id is not None, "only a chosen id can be taken"  # noqa: S101
             return _existing(connection, submission, job_id)
+        quotas.refuse_over(connection, submission.owner, quota)
         task_id = str(uuid.uuid4())
         connection.execute(
             insert(tasks).values(
@@ -131,6 +138,7 @@ def _inserted(
         "source_url": submission.url,
         "options": submission.options.model_dump(),
         "priority": submission.priority,
+        "owner": submission.owner,
         "pool": submission.pool,
         "request_digest": submission.digest,
         "trace_id": trace_id,
@@ -162,6 +170,8 @@ def _existing(connection: Connection, submission: Submission, job_id: int) -> Ac
     if row is None:
         raise JobConflictError(job_id=job_id, field="job_id")
     job = job_of(row)
-    if job.deleted or job.request_digest != submission.digest:
+    # To another owner, an equal request must not look otherwise than a different one.
+    own = job.owner == submission.owner
+    if not own or job.deleted or job.request_digest != submission.digest:
         raise JobConflictError(job_id=job_id, field="job_id")
     return Accepted(job=job, task_id=row.task_id, created=False)

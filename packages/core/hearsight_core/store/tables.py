@@ -7,6 +7,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     Dialect,
     Enum,
@@ -24,7 +25,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from hearsight_core.contract import (
     DEFAULT_POOL,
@@ -35,6 +36,7 @@ from hearsight_core.contract import (
     TaskKind,
 )
 from hearsight_core.jobs import TaskState
+from hearsight_core.keys import DEFAULT_OWNER, OWNER_PATTERN
 
 
 class AnyText(TypeDecorator[str]):
@@ -111,9 +113,11 @@ jobs = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
+    Column("owner", Text, nullable=False, server_default=text(f"'{DEFAULT_OWNER}'")),
     Column("pool", Text, nullable=False, server_default=text(f"'{DEFAULT_POOL}'")),
     Column("trace_id", Text),
     CheckConstraint("id > 0", name="id_positive"),
+    CheckConstraint(f"owner ~ '^({OWNER_PATTERN})$'", name="owner"),
     CheckConstraint(f"pool ~ '^({POOL_PATTERN})$'", name="pool"),
     CheckConstraint(
         "(status IN ('completed', 'failed', 'cancelled')) = (finished_at IS NOT NULL)",
@@ -123,6 +127,11 @@ jobs = Table(
     Index("ix_jobs_newest", text("created_at DESC"), text("id DESC")),
     Index("ix_jobs_by_status", "status", text("created_at DESC"), text("id DESC")),
     Index("ix_jobs_media_key", "media_key"),
+    Index("ix_jobs_of_owner", "owner", text("created_at DESC"), text("id DESC")),
+    Index(
+        "ix_jobs_of_owner_by_status", "owner", "status", text("created_at DESC"), text("id DESC")
+    ),
+    Index("ix_jobs_unfinished", "owner", postgresql_where=text("finished_at IS NULL")),
     Index("ix_jobs_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     Index(
         "ix_jobs_stopping",
@@ -217,4 +226,37 @@ workers = Table(
     Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("session_lock", Integer),
     CheckConstraint(_QUEUE_NAME, name="queue"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("owner", Text, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("note", AnyText, nullable=False, server_default=text("''")),
+    Column("bootstrap", Boolean, nullable=False, server_default=text("false")),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    Column("last_used_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+    Column("requests_per_minute", Integer),
+    Column("queued_jobs", Integer),
+    Column("audio_minutes_per_day", Integer),
+    CheckConstraint(
+        "least(requests_per_minute, queued_jobs, audio_minutes_per_day) >= 0", name="limits"
+    ),
+    CheckConstraint("digest ~ '^[0-9a-f]{64}$' AND id = left(digest, 12)", name="digest"),
+    CheckConstraint(f"owner ~ '^({OWNER_PATTERN})$'", name="owner"),
+    CheckConstraint(
+        "cardinality(scopes) > 0 AND scopes <@ ARRAY['submit', 'read', 'admin']", name="scopes"
+    ),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("audio_ms", BigInteger, nullable=False),
 )

@@ -27,6 +27,7 @@ from hearsight_core.jobs import (
     recognising_percent,
 )
 from hearsight_core.messages import Language, render
+from hearsight_core.store import quotas
 from hearsight_core.store.changes import change_job, staged
 from hearsight_core.store.database import Database
 from hearsight_core.store.outcomes import locked_attempt
@@ -147,6 +148,8 @@ def add_part(
                 trace_parent=trace_parent,
             )
         )
+        # Once for each part, however often the job is tried: the part's row is there once.
+        quotas.charge(connection, job.owner, part.end_ms - part.start_ms)
         return change_job(connection, job, speech_ms=jobs.c.speech_ms + part.speech_ms)
 
 

@@ -1,4 +1,4 @@
-"""Health and metrics of a worker, on a port of its own: /healthz, /readyz, /metrics."""
+"""Health and metrics of a process, on a port of their own: /healthz, /readyz, /metrics."""
 
 import threading
 from collections.abc import Callable
@@ -6,6 +6,9 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+PATIENCE_S = 10
+"""How long a client may take to say what it wants; each holds a thread meanwhile."""
 
 Probe = Callable[[], str | None]
 """None: all is well; else what is wrong."""
@@ -18,6 +21,8 @@ class ProbeServer:
         probes = {"/healthz": healthy, "/readyz": ready}
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = PATIENCE_S
+
             def do_GET(self) -> None:
                 if self.path == "/metrics":
                     self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest())

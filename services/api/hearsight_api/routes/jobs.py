@@ -10,6 +10,8 @@ import structlog
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import TypeAdapter
 
+from hearsight_api.access import MayRead, MaySubmit
+from hearsight_api.keyring import Caller
 from hearsight_api.problems import responses
 from hearsight_api.schemas import Accepted, JobPage, JobView, ProcessRequest
 from hearsight_api.services import Injected, Services
@@ -35,16 +37,21 @@ ACCEPTED_RESPONSES: dict[int | str, dict[str, Any]] = {  # Any: FastAPI's type
 }
 
 
-def accept(services: Services, wanted: Submission, job_id: int | None) -> submission.Accepted:
+def accept(
+    services: Services, caller: Caller, wanted: Submission, job_id: int | None
+) -> submission.Accepted:
     """Stores the job, tells the watchers and sends the hint; a lost hint is sent again later."""
+    services.limits.queue.require_room()
     accepted = submission.accept(
         services.database,
         wanted,
         services.settings.language,
         job_id=job_id,
         trace_parent=traces.here(),
+        quota=services.limits.quota(caller),
     )
     if accepted.created:
+        services.limits.queue.add()
         JOBS_ACCEPTED.labels(source="upload" if wanted.upload else "url").inc()
         services.news.publish(progress_of(accepted.job))
         send_hints(services, accepted.job)
@@ -77,16 +84,19 @@ def answer(accepted: submission.Accepted, response: Response) -> Accepted:
     },
     summary="Transcribe a URL",
 )
-def process(request: ProcessRequest, response: Response, services: Injected) -> Accepted:
+def process(
+    request: ProcessRequest, response: Response, services: Injected, caller: MaySubmit
+) -> Accepted:
     """Takes a job and answers at once; follow it with its progress or its events."""
     wanted = Submission(
         url=services.guard.check_url(request.url),
         upload=None,
         options=request.recognition(),
         priority=request.priority,
+        owner=caller.owner,
         pool=services.pool(request.pool),
     )
-    return answer(accept(services, wanted, request.job_id), response)
+    return answer(accept(services, caller, wanted, request.job_id), response)
 
 
 def _cursor_of(job: Job) -> str:
@@ -111,6 +121,7 @@ def _read_cursor(cursor: str) -> tuple[datetime, int]:
 )
 def list_jobs(
     services: Injected,
+    caller: MayRead,
     limit: Annotated[int, Query(ge=1, le=200, description="Jobs on a page.")] = 50,
     cursor: Annotated[
         str | None, Query(max_length=200, description="`next_cursor` of the page before.")
@@ -120,7 +131,9 @@ def list_jobs(
     """Pages stay stable while jobs come in: a cursor names a place, not an offset."""
     before = _read_cursor(cursor) if cursor else None
     # One more than asked tells whether there is another page.
-    found = listing.newest(services.database, limit=limit + 1, status=status, before=before)
+    found = listing.newest(
+        services.database, limit=limit + 1, status=status, before=before, owner=caller.sees
+    )
     page = found[:limit]
     more = len(found) > limit
     return JobPage(
@@ -133,9 +146,9 @@ def list_jobs(
     responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
     summary="Show a job",
 )
-def show(job_id: PathJobId, services: Injected) -> JobView:
+def show(job_id: PathJobId, services: Injected, caller: MayRead) -> JobView:
     """Everything known of a job but its transcript."""
-    return JobView.of(listing.get(services.database, job_id))
+    return JobView.of(listing.get(services.database, job_id, owner=caller.sees))
 
 
 @router.post(
@@ -143,9 +156,9 @@ def show(job_id: PathJobId, services: Injected) -> JobView:
     responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY),
     summary="Cancel a job",
 )
-def cancel(job_id: PathJobId, services: Injected) -> JobView:
+def cancel(job_id: PathJobId, services: Injected, caller: MaySubmit) -> JobView:
     """Stops a job; a worker that is busy with it lets go within seconds. Twice is as once."""
-    job = control.cancel(services.database, job_id, services.settings.language)
+    job = control.cancel(services.database, job_id, services.settings.language, owner=caller.sees)
     told.tell_end(job)
     services.news.publish(progress_of(job))
     return JobView.of(job)
@@ -156,9 +169,15 @@ def cancel(job_id: PathJobId, services: Injected) -> JobView:
     responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY),
     summary="Retry a failed or cancelled job",
 )
-def retry(job_id: PathJobId, services: Injected) -> JobView:
+def retry(job_id: PathJobId, services: Injected, caller: MaySubmit) -> JobView:
     """Puts a job back into the queue; what is fetched and recognised already is kept."""
-    job = control.retry(services.database, job_id, services.settings.language)
+    job = control.retry(
+        services.database,
+        job_id,
+        services.settings.language,
+        owner=caller.sees,
+        quota=services.limits.quota(caller),
+    )
     services.news.publish(progress_of(job))
     send_hints(services, job)
     return JobView.of(job)
@@ -170,9 +189,11 @@ def retry(job_id: PathJobId, services: Injected) -> JobView:
     responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
     summary="Delete a job, its media and its transcript",
 )
-def delete(job_id: PathJobId, services: Injected) -> None:
+def delete(job_id: PathJobId, services: Injected, caller: MaySubmit) -> None:
     """Gone at once for everybody; a job in work is cancelled first, its objects follow."""
-    job = control.mark_deleted(services.database, job_id, services.settings.language)
+    job = control.mark_deleted(
+        services.database, job_id, services.settings.language, owner=caller.sees
+    )
     told.tell_end(job)
     # Sends everybody who watches to the database, where the job is gone.
     services.news.publish(progress_of(job), segments_after=job.version)

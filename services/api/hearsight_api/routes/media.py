@@ -1,20 +1,26 @@
 """The original recording, whole or in ranges, as players ask for it."""
 
 import re
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import quote
 
+import structlog
 from fastapi import APIRouter, Header
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from hearsight_api.access import MayRead
+from hearsight_api.keyring import Caller
 from hearsight_api.problems import responses
 from hearsight_api.routes.jobs import PathJobId
-from hearsight_api.services import Injected
-from hearsight_core.errors import JobStateError
+from hearsight_api.services import Injected, Services
+from hearsight_core.errors import DatabaseError, JobStateError
 from hearsight_core.store import listing
+
+log = structlog.get_logger(__name__)
 
 router = APIRouter(prefix="/api/jobs/{job_id}", tags=["transcripts"])
 
@@ -65,10 +71,11 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
 async def media(
     job_id: PathJobId,
     services: Injected,
+    caller: MayRead,
     wanted: Annotated[str | None, Header(alias="range", description="One byte range.")] = None,
 ) -> StreamingResponse:
     """As it was fetched or uploaded; known as soon as it is stored."""
-    job = await run_in_threadpool(listing.get, services.database, job_id)
+    job = await run_in_threadpool(listing.get, services.database, job_id, owner=caller.sees)
     if job.media_key is None:
         raise JobStateError(job_id=job_id, status=job.status, wanted="past its download")
     size = await run_in_threadpool(services.storage.size, job.media_key)
@@ -86,8 +93,21 @@ async def media(
     if part:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     return StreamingResponse(
-        services.storage.read_range(job.media_key, start, end),
+        _while_allowed(services, caller, services.storage.read_range(job.media_key, start, end)),
         status_code=HTTPStatus.PARTIAL_CONTENT if part else HTTPStatus.OK,
         media_type=job.media_type or "application/octet-stream",
         headers=headers,
     )
+
+
+async def _while_allowed(
+    services: Services, caller: Caller, blocks: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
+    """The blocks, until the caller's key is revoked; then the body breaks off."""
+    async for block in blocks:
+        try:
+            await services.keyring.confirm(caller)
+        except DatabaseError as error:
+            # Known to be good a moment ago; PostgreSQL's absence must not break a download off.
+            log.warning("a key can't be looked after", error=str(error))
+        yield block

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Response
 
+from hearsight_api.access import MayRead
 from hearsight_api.formats import WRITERS
 from hearsight_api.problems import responses
 from hearsight_api.routes.jobs import PathJobId
@@ -37,10 +38,11 @@ Format = Literal["json", "srt", "vtt", "txt", "tsv"]
 def transcript(
     job_id: PathJobId,
     services: Injected,
+    caller: MayRead,
     wanted: Annotated[Format, Query(alias="format", description="How to write it.")] = "json",
 ) -> Response:
     """Works while the job runs: what is recognised so far, marked partial."""
-    job = listing.get(services.database, job_id)
+    job = listing.get(services.database, job_id, owner=caller.sees)
     stored = listing.transcript(services.database, job_id)
     partial = job.status is not JobStatus.COMPLETED
     headers = {"X-HearSight-Partial": str(partial).lower()}

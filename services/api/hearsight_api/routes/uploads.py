@@ -4,6 +4,8 @@ import hashlib
 import time
 import unicodedata
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated
@@ -15,6 +17,8 @@ from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from hearsight_api.access import MaySubmit
+from hearsight_api.keyring import Caller
 from hearsight_api.media_type import HEAD_BYTES, sniff
 from hearsight_api.problems import responses
 from hearsight_api.routes.jobs import ACCEPTED_RESPONSES, accept, answer
@@ -23,12 +27,14 @@ from hearsight_api.services import Injected, Services
 from hearsight_core.contract import STAGE_PERCENT, JobStatus, ProgressData, Stage
 from hearsight_core.errors import (
     InvalidRequestError,
+    JobConflictError,
     RequestError,
     UploadRefusedError,
     UploadTooLargeError,
 )
 from hearsight_core.messages import render
 from hearsight_core.storage import ObjectWriter, upload_prefix
+from hearsight_core.store import listing, quotas
 from hearsight_core.store.submission import Submission, Upload
 
 router = APIRouter(prefix="/api", tags=["jobs"])
@@ -54,7 +60,9 @@ def safe_filename(given: str | None) -> str:
 class _Form:
     """The form as it arrives: fields are kept, the file goes on to the store."""
 
-    def __init__(self, services: Services, writer: ObjectWriter, total_bytes: int | None) -> None:
+    def __init__(
+        self, services: Services, caller: Caller, writer: ObjectWriter, total_bytes: int | None
+    ) -> None:
         self.fields: dict[str, str] = {}
         self.filename: str | None = None
         self.size_bytes = 0
@@ -62,6 +70,7 @@ class _Form:
         self.sha256 = hashlib.sha256()
         self.limit_bytes = services.settings.max_upload_bytes
         self._services = services
+        self._caller = caller
         self._writer = writer
         self._total_bytes = total_bytes
         self._job_id: int | None = None
@@ -72,7 +81,7 @@ class _Form:
     async def take(self, event: MultipartSegment | bytes | bytearray | None) -> None:
         """Handles one step of the parser: a part begins, brings bytes, or ends."""
         if isinstance(event, MultipartSegment):
-            self._begin(event)
+            await self._begin(event)
         elif event is None:
             await self._end()
         elif self._is_file:
@@ -90,7 +99,7 @@ class _Form:
     def _is_file(self) -> bool:
         return self._name == "file"
 
-    def _begin(self, part: MultipartSegment) -> None:
+    async def _begin(self, part: MultipartSegment) -> None:
         self._part = part
         self._held.clear()
         if self._is_file:
@@ -101,6 +110,18 @@ class _Form:
             options = self.options()
             self._services.pool(options.pool)
             self._job_id = options.job_id
+            await self._refuse_anothers_number()
+
+    async def _refuse_anothers_number(self) -> None:
+        """Refuses a number that another owner's job has, before news of the upload goes under it.
+
+        Raises:
+            JobConflictError: as it would be once the file is here.
+        """
+        if self._job_id is not None and await run_in_threadpool(
+            listing.is_taken, self._services.database, self._job_id, owner=self._caller.owner
+        ):
+            raise JobConflictError(job_id=self._job_id, field="job_id")
 
     async def _file_bytes(self, block: bytes) -> None:
         self.size_bytes += len(block)
@@ -148,6 +169,7 @@ class _Form:
         stage = Stage.UPLOAD_PROCESSING
         news = ProgressData(
             job_id=self._job_id,
+            owner=self._caller.owner,
             status=JobStatus.PENDING,
             stage=stage,
             progress_percent=STAGE_PERCENT[stage],
@@ -220,6 +242,21 @@ async def _receive(request: Request, form: _Form) -> None:
         raise InvalidRequestError(field="file", detail="file: Field required")
 
 
+@asynccontextmanager
+async def _place(services: Services, caller: Caller) -> AsyncIterator[None]:
+    """One of the places for uploads; for nothing that would be refused once it is here.
+
+    Raises:
+        OverloadError: there is none, or there are too many jobs.
+        QueuedJobsError, AudioMinutesError: the owner has what it may have.
+    """
+    with services.limits.uploads.taken():
+        await run_in_threadpool(services.limits.queue.require_room)
+        quota = services.limits.quota(caller)
+        await run_in_threadpool(quotas.check, services.database, caller.owner, quota)
+        yield
+
+
 _FORM = {
     "required": True,
     "content": {
@@ -263,12 +300,13 @@ async def upload(
     request: Request,
     response: Response,
     services: Injected,
+    caller: MaySubmit,
     total_bytes: Annotated[int | None, Depends(_announced_bytes)],
 ) -> Accepted:
     """Stores the file as it arrives and takes the job; fields are those of a URL's request."""
     key = f"{upload_prefix()}{uuid.uuid4()}"
-    async with services.storage.writer(key) as writer:
-        form = _Form(services, writer, total_bytes)
+    async with _place(services, caller), services.storage.writer(key) as writer:
+        form = _Form(services, caller, writer, total_bytes)
         await _receive(request, form)
         options = form.options()
         pool = services.pool(options.pool)
@@ -283,10 +321,11 @@ async def upload(
         ),
         options=options.recognition(),
         priority=options.priority,
+        owner=caller.owner,
         pool=pool,
     )
     try:
-        accepted = await run_in_threadpool(accept, services, wanted, options.job_id)
+        accepted = await run_in_threadpool(accept, services, caller, wanted, options.job_id)
     except RequestError:
         await run_in_threadpool(services.storage.delete, key)
         raise
