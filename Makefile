@@ -11,7 +11,7 @@ PIN := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-ind
 PIN_IMAGE := $(PIN) --constraint requirements/dev.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-unit test-integration test-e2e test-chaos test-chart test-images test-cluster lint format bench lock lock-images clean
+.PHONY: help up test test-unit test-integration test-e2e test-chaos test-chaos-short test-chart test-images test-cluster lint format bench lock lock-images clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -19,9 +19,9 @@ help: ## this list
 up: $(VENV)/installed ## set everything up, run a spoken sample, stay in the foreground
 	@$(BIN)/hearsight up
 
-test: $(VENV)/installed lint ## lint, types, import borders, then every test (10 minutes at most on 2 cores)
+test: $(VENV)/installed lint ## lint, types, import borders, then every test but the slow ones below (10 minutes at most on 2 cores)
 	$(BIN)/pytest $(ABREAST) tests/unit tests/integration
-	$(BIN)/pytest tests/e2e tests/chaos
+	$(BIN)/pytest tests/e2e
 
 test-unit: $(VENV)/installed ## tests that need no server
 	$(BIN)/pytest $(ABREAST) tests/unit
@@ -32,8 +32,12 @@ test-integration: $(VENV)/installed ## tests against real PostgreSQL, Redis, S3 
 test-e2e: $(VENV)/installed ## the whole stack on real speech
 	$(BIN)/pytest tests/e2e
 
-test-chaos: $(VENV)/installed ## kills in the middle of work
+test-chaos-short: $(VENV)/installed ## kills and faults in the middle of work, a few of each
 	$(BIN)/pytest tests/chaos
+
+test-chaos: $(VENV)/installed ## every fault 25 times and 200 rolling restarts; takes hours (docs/reliability.md)
+	$(BIN)/python -m tests.chaos --times 25
+	$(BIN)/python -m tests.chaos --fault "rolling restart" --times 200
 
 test-chart: $(VENV)/installed ## what the chart renders, its alerts and dashboards; needs helm and promtool
 	$(BIN)/pytest $(ABREAST) tests/chart
