@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hearsight.stack.plan import API, WORKERS
+from hearsight.stack.plan import API, API_METRICS, WORKERS
 from hearsight.stack.ports import HOST
 from tests.cluster import dashboards, prometheus
 from tests.cluster.prometheus import Prometheus, Target
@@ -23,12 +23,12 @@ def watched(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("prometheus")
     targets = [
         Target(
-            f"{HOST}:{stack.state.ports[name]}",
+            f"{HOST}:{stack.state.ports[port]}",
             job=f"hearsight-{name}",
             pod=f"{name}-1",
             namespace="local",
         )
-        for name in (API, *WORKERS)
+        for name, port in ((API, API_METRICS), *((name, name) for name in WORKERS))
     ]
     with prometheus.running(folder, targets) as server:
         server.await_scraped()
