@@ -7,12 +7,16 @@ from tests.chart.rendering import TRIAL, Manifests, render
 
 Values = dict[str, Any]
 
+AUTH: Values = {"auth": {"apiKey": "hs_" + "k" * 43}}
+"""A given first API key, so that two renderings are equal."""
+
 BUNDLED: Values = {
+    **AUTH,
     "postgresql": {"bundled": {"enabled": True, "password": "p", "readerPassword": "r"}},
     "valkey": {"bundled": {"enabled": True, "password": "v"}},
     "storage": {"volume": {"enabled": True}},
 }
-"""Bundled stores with given passwords, so that two renderings are equal."""
+"""Bundled stores with given passwords, for the same reason."""
 
 POOLS: Values = {
     "asrPools": [
@@ -32,9 +36,9 @@ POOLS: Values = {
 }
 
 CASES: dict[str, tuple[Values, tuple[Path, ...]]] = {
-    "default": ({}, ()),
+    "default": (AUTH, ()),
     "trial": (BUNDLED, (TRIAL,)),
-    "pools": (POOLS, ()),
+    "pools": ({**AUTH, **POOLS}, ()),
     "scaled": (
         {
             **BUNDLED,
@@ -49,9 +53,10 @@ CASES: dict[str, tuple[Values, tuple[Path, ...]]] = {
         },
         (),
     ),
-    "hpa": ({"autoscaling": {"engine": "hpa"}}, ()),
+    "hpa": ({**AUTH, "autoscaling": {"engine": "hpa"}}, ()),
     "addresses in values": (
         {
+            **AUTH,
             "database": {"url": "postgresql://hearsight:secret@db/hearsight"},
             "redis": {"brokerUrl": "redis://cache/0", "redisUrl": "redis://cache/1"},
             "storage": {
@@ -67,6 +72,7 @@ CASES: dict[str, tuple[Values, tuple[Path, ...]]] = {
     "hooks, gateway, a private registry": (
         {
             "image": {"registry": "registry.example.org", "pullSecrets": [{"name": "registry"}]},
+            "auth": {"existingSecret": "keys", "secretKey": "first"},
             "migrations": {"useHelmHooks": True},
             "ingress": {"enabled": False},
             "httpRoute": {
@@ -77,6 +83,14 @@ CASES: dict[str, tuple[Values, tuple[Path, ...]]] = {
             "networkPolicy": {"enabled": False},
             "commonLabels": {"example.org/team": "speech"},
             "commonAnnotations": {"example.org/owner": "speech"},
+        },
+        (),
+    ),
+    "nobody asks for keys": (
+        {
+            "auth": {"mode": "loopback"},
+            "ingress": {"enabled": False},
+            "storage": {"url": "s3://bucket"},
         },
         (),
     ),

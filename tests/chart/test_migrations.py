@@ -38,7 +38,7 @@ def test_the_job_may_stay() -> None:
 
 
 def test_as_a_hook_it_needs_nothing_of_the_chart() -> None:
-    manifests = render({"migrations": {"useHelmHooks": True}})
+    manifests = render({"migrations": {"useHelmHooks": True}, "auth": {"existingSecret": "keys"}})
     job = manifests.one("Job", "hearsight-migrate")
     annotations = job["metadata"]["annotations"]
     assert annotations["helm.sh/hook"] == "pre-install,pre-upgrade"
@@ -46,8 +46,9 @@ def test_as_a_hook_it_needs_nothing_of_the_chart() -> None:
     pod = manifests.pod("Job hearsight-migrate")
     assert "serviceAccountName" not in pod.spec
     assert "envFrom" not in pod.main
-    database = pod.environment["HEARSIGHT_DATABASE_URL"]["secretKeyRef"]
-    assert database["name"] not in manifests.of("Secret")
+    for name in ("HEARSIGHT_DATABASE_URL", "HEARSIGHT_BOOTSTRAP_API_KEY"):
+        secret = pod.environment[name]["secretKeyRef"]
+        assert secret["name"] not in manifests.of("Secret")
 
 
 def test_a_hook_can_not_use_what_the_chart_is_yet_to_make() -> None:
@@ -55,6 +56,8 @@ def test_a_hook_can_not_use_what_the_chart_is_yet_to_make() -> None:
         render({**BUNDLED, "migrations": {"useHelmHooks": True}})
     with pytest.raises(ChartError, match=r"database\.existingSecret"):
         render({"database": {"url": "postgresql://db"}, "migrations": {"useHelmHooks": True}})
+    with pytest.raises(ChartError, match=r"auth\.existingSecret"):
+        render({"migrations": {"useHelmHooks": True}})
 
 
 def test_migrations_make_the_role_that_reads_the_queues() -> None:

@@ -16,8 +16,14 @@ def test_a_service_monitor_finds_the_api() -> None:
     wanted = monitor["spec"]["selector"]["matchLabels"]
     assert wanted.items() <= service["metadata"]["labels"].items()
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    # By the pods' port, which the Service does not have: clients of the API can't ask there.
     (endpoint,) = monitor["spec"]["endpoints"]
-    assert endpoint["port"] == service["spec"]["ports"][0]["name"]
+    assert "port" not in endpoint
+    assert endpoint["targetPort"] == "metrics"
+    api = manifests.pod("Deployment hearsight-api")
+    assert service["spec"]["selector"].items() <= api.metadata["labels"].items()
+    assert "metrics" in [port["name"] for port in api.main["ports"]]
+    assert [port["targetPort"] for port in service["spec"]["ports"]] == ["http"]
 
 
 def test_a_pod_monitor_finds_the_workers_of_every_pool() -> None:
@@ -36,7 +42,7 @@ def test_a_pod_monitor_finds_the_workers_of_every_pool() -> None:
     }
     (endpoint,) = spec["podMetricsEndpoints"]
     for owner in found:
-        assert manifests.pod(owner).main["ports"][0]["name"] == endpoint["port"]
+        assert endpoint["port"] in [port["name"] for port in manifests.pod(owner).main["ports"]]
 
 
 def test_annotations_tell_a_prometheus_without_operator() -> None:
@@ -44,7 +50,7 @@ def test_annotations_tell_a_prometheus_without_operator() -> None:
         if pod.owner.startswith("Deployment"):
             annotations = pod.metadata["annotations"]
             assert annotations["prometheus.io/scrape"] == "true"
-            port = pod.main["ports"][0]["containerPort"]
-            assert annotations["prometheus.io/port"] == str(port)
+            (port,) = [port for port in pod.main["ports"] if port["name"] == "metrics"]
+            assert annotations["prometheus.io/port"] == str(port["containerPort"])
     bare = render().pod("Deployment hearsight-api").metadata["annotations"]
     assert "prometheus.io/scrape" not in bare

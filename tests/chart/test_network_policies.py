@@ -101,6 +101,8 @@ def test_services_reach_the_stores(trial: Manifests, service: str) -> None:
         (VALKEY, POSTGRESQL, 5432),
         (POSTGRESQL, VALKEY, 6379),
         (API, ASR, 9100),
+        (TEST, API, 9100),
+        (ASR, API, 9100),
         (ASR, API, 8000),
         (DOWNLOAD, API, 8000),
         (DOWNLOAD, ASR, 9100),
@@ -162,9 +164,12 @@ def test_who_may_reach_the_api_is_for_the_values_to_say() -> None:
 
 
 def test_metrics_are_for_prometheus(trial: Manifests) -> None:
-    for worker in (DOWNLOAD, ASR):
-        (rule,) = rules(trial, trial.pod(worker), "ingress")
-        assert rule["ports"] == [{"protocol": "TCP", "port": 9100}]
+    for service in (API, DOWNLOAD, ASR):
+        (rule,) = [
+            rule
+            for rule in rules(trial, trial.pod(service), "ingress")
+            if rule["ports"] == [{"protocol": "TCP", "port": 9100}]
+        ]
         assert rule["from"] == [
             {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
         ]

@@ -4,7 +4,15 @@ import pytest
 
 from tests.chart.cases import CASES, rendered
 
-SECRETS = ("PASSWORD", "DATABASE_URL", "BROKER_URL", "REDIS_URL", "SECRET_ACCESS_KEY", "KEY_ID")
+SECRETS = (
+    "PASSWORD",
+    "DATABASE_URL",
+    "BROKER_URL",
+    "REDIS_URL",
+    "SECRET_ACCESS_KEY",
+    "KEY_ID",
+    "API_KEY",
+)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -25,7 +25,8 @@ def test_the_ingress_leads_to_the_apis_service() -> None:
     backend = ingress["rules"][0]["http"]["paths"][0]["backend"]["service"]
     (port,) = manifests.one("Service", backend["name"])["spec"]["ports"]
     assert backend["port"] == {"name": port["name"]}
-    assert port["targetPort"] == manifests.pod("Deployment hearsight-api").main["ports"][0]["name"]
+    http, metrics = manifests.pod("Deployment hearsight-api").main["ports"]
+    assert port["targetPort"] == http["name"] != metrics["name"]
 
 
 def test_class_hosts_and_certificates_are_set_by_values() -> None:

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from tests.chart.cases import BUNDLED, Values, rendered
+from tests.chart.cases import AUTH, BUNDLED, Values, rendered
 from tests.chart.rendering import TRIAL, Manifests, Pod, render
 
 SERVICES = ("hearsight-api", "hearsight-download-worker", "hearsight-asr-worker")
@@ -39,7 +39,7 @@ def test_without_values_stores_are_named_by_three_secrets() -> None:
                 "hearsight-storage", "secret-access-key", optional=True
             ),
         }
-    assert not render().of("Secret")
+    assert set(render().of("Secret")) == {"hearsight-api-key"}
     assert not render().of("StatefulSet")
 
 
@@ -64,6 +64,7 @@ def test_secrets_and_keys_of_ones_own_are_used() -> None:
 def test_addresses_in_values_go_into_secrets() -> None:
     manifests = rendered("addresses in values")
     assert {name: one["stringData"] for name, one in manifests.of("Secret").items()} == {
+        "hearsight-api-key": {"api-key": AUTH["auth"]["apiKey"]},
         "hearsight-database": {"url": "postgresql://hearsight:secret@db/hearsight"},
         "hearsight-redis": {"broker-url": "redis://cache/0", "redis-url": "redis://cache/1"},
         "hearsight-storage": {"access-key-id": "key", "secret-access-key": "secret"},
@@ -155,7 +156,7 @@ def test_only_what_is_to_be_kept_is_kept() -> None:
 
     keep = {"enabled": True, "persistence": {"keep": True}}
     assert kept({}) == set()
-    # Without its password a database that was kept could not be opened again.
+    # Without its password a database that was kept could not be opened again; the API key is in it.
     assert kept(
         {
             "postgresql": {"bundled": keep},
@@ -166,6 +167,7 @@ def test_only_what_is_to_be_kept_is_kept() -> None:
         "PersistentVolumeClaim hearsight-media",
         "PersistentVolumeClaim hearsight-postgresql",
         "PersistentVolumeClaim hearsight-valkey",
+        "Secret hearsight-api-key",
         "Secret hearsight-postgresql",
         "Secret hearsight-valkey",
     }
@@ -173,7 +175,8 @@ def test_only_what_is_to_be_kept_is_kept() -> None:
 
 def test_bundled_stores_take_secrets_and_volumes_that_are_there() -> None:
     there = {"enabled": True, "existingSecret": "s", "persistence": {"existingClaim": "c"}}
-    manifests = render({"postgresql": {"bundled": there}, "valkey": {"bundled": there}})
+    bundled = {"postgresql": {"bundled": there}, "valkey": {"bundled": there}}
+    manifests = render({**bundled, "auth": {"existingSecret": "s"}})
     assert not manifests.of("Secret")
     assert not manifests.of("PersistentVolumeClaim")
     assert manifests.pod("Deployment hearsight-api").environment[

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
+from hearsight_core.settings import ApiSettings, AsrSettings, DownloadSettings
 from tests.chart import values_table
-from tests.chart.cases import BUNDLED, Values
+from tests.chart.cases import BUNDLED, POOLS, Values
 from tests.chart.rendering import CHART, TRIAL, ChartError, render
 
 BAD: list[tuple[Values, str]] = [
@@ -56,6 +57,19 @@ BAD: list[tuple[Values, str]] = [
     ({"storage": {"url": "file:///media"}}, "for a shared volume set storage.volume.enabled"),
     ({"storage": {"accessKeyId": "a"}}, "belong together: set both"),
     ({"storage": {"accessKeyId": "a", "secretAccessKey": "b"}}, "needs storage.url"),
+    ({"auth": {"mode": "none"}}, "/auth/mode"),
+    ({"auth": {"apiKey": "hs_short"}}, "/auth/apiKey"),
+    ({"auth": {"apiKey": "hs_" + "a" * 43, "existingSecret": "b"}}, "are both set: choose one"),
+    ({"auth": {"mode": "loopback"}}, "port-forward has to be the only way"),
+    (
+        {
+            "auth": {"mode": "loopback"},
+            "ingress": {"enabled": False},
+            "api": {"service": {"type": "LoadBalancer"}},
+        },
+        "port-forward has to be the only way",
+    ),
+    ({"settings": {"quotaQueuedJobs": -1}}, "minimum: got -1, want 0"),
 ]
 
 
@@ -118,6 +132,21 @@ def test_schema_and_values_name_the_same() -> None:
 def test_the_table_in_the_readme_is_that_of_the_values() -> None:
     readme = values_table.README.read_text("utf-8")
     assert readme == values_table.with_table(readme), "run python -m tests.chart.values_table"
+
+
+def test_every_setting_of_the_chart_is_one_that_a_service_reads() -> None:
+    least = {}
+    for name, node in values_table.schema()["properties"]["settings"]["properties"].items():
+        if "null" in node["type"]:
+            least[name] = node.get("minimum", node.get("exclusiveMinimum", 0) + 0.5)
+    shown = render({**BUNDLED, **POOLS, "settings": {**least, "otlpEndpoint": "http://c:4318"}})
+    known = {
+        str(field.validation_alias or f"HEARSIGHT_{name}").upper()
+        for settings in (ApiSettings, DownloadSettings, AsrSettings)
+        for name, field in settings.model_fields.items()
+    }
+    assert set(shown.settings) <= known
+    assert len(shown.settings) >= len(least)
 
 
 def test_the_trial_is_made_of_values_that_exist() -> None:

@@ -10,6 +10,9 @@ DOWNLOAD = "Deployment hearsight-download-worker"
 ASR = "Deployment hearsight-asr-worker"
 COMPONENTS = {"api": API, "downloadWorker": DOWNLOAD, "asrWorker": ASR}
 
+METRICS = {"name": "metrics", "containerPort": 9100, "protocol": "TCP"}
+"""Health and metrics of every process."""
+
 DRAIN_S = 10
 """How long the API lets open requests go on after SIGTERM (hearsight_api.__main__.GRACE_S)."""
 
@@ -66,14 +69,21 @@ def test_every_service_waits_for_its_tables_with_its_own_image(case: str) -> Non
 @pytest.mark.parametrize("case", CASES)
 def test_probes_ask_the_process_itself(case: str) -> None:
     for pod in services(case):
-        port = pod.main["ports"][0]["name"]
+        assert pod.main["ports"][-1] == METRICS, pod.owner
         for probe, path in (
             ("startup", "healthz"),
             ("readiness", "readyz"),
             ("liveness", "healthz"),
         ):
             asked = pod.main[f"{probe}Probe"]["httpGet"]
-            assert asked == {"path": f"/{path}", "port": port}, pod.owner
+            assert asked == {"path": f"/{path}", "port": METRICS["name"]}, pod.owner
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_api_alone_has_a_port_besides(case: str) -> None:
+    for pod in services(case):
+        http = {"name": "http", "containerPort": 8000, "protocol": "TCP"}
+        assert pod.main["ports"][:-1] == ([http] if pod.owner == API else [])
 
 
 def test_a_service_is_given_longer_to_end_than_it_takes() -> None:

@@ -24,6 +24,7 @@ ORDER = (
     "test_transcription",
     "test_telemetry",
     "test_network_policies",
+    "test_access",
     "test_eviction",
     "test_kill",
     "test_autoscaling",
@@ -103,6 +104,6 @@ def release(run_name: str, values: list[Values]) -> Iterator[Release]:
 
 @pytest.fixture(scope="session")
 def client(release: Release) -> Iterator[Client]:
-    """The API through the ingress."""
-    with release.client() as reaching:
+    """The API through the ingress, with the key that came with the installation."""
+    with release.client(release.first_key()) as reaching:
         yield reaching

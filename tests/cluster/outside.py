@@ -60,11 +60,12 @@ class Outside:
         self.start(MEDIA, command, files=files, port=PORT)
 
     def telemetry_values(self) -> dict[str, object]:
-        """The chart's values that send traces to the collector."""
+        """The chart's values that send traces to the collector, which may read metrics too."""
         return {
             "settings": {"otlpEndpoint": f"http://{self.host(COLLECTOR)}:{OTLP_PORT}"},
             "networkPolicy": {
-                "external": {"otlp": {"to": [self._peer(COLLECTOR)], "ports": [OTLP_PORT]}}
+                "external": {"otlp": {"to": [self._peer(COLLECTOR)], "ports": [OTLP_PORT]}},
+                "metricsFrom": [self._peer(COLLECTOR)],
             },
         }
 

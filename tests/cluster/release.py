@@ -1,5 +1,6 @@
 """A Helm release of the chart in a namespace of its own, and what it runs."""
 
+import base64
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -35,12 +36,17 @@ class Release:
         """The name that the ingress answers to; each namespace has its own."""
         return f"{self.kubectl.namespace}.hearsight.local"
 
+    def first_key(self) -> str:
+        """The API key that came with the installation."""
+        secret = self.kubectl.one("secret", f"{NAME}-api-key")
+        return base64.b64decode(secret["data"]["api-key"]).decode()
+
     @contextmanager
-    def client(self) -> Iterator[Client]:
-        """A client that reaches the API through the ingress."""
+    def client(self, key: str | None) -> Iterator[Client]:
+        """A client that reaches the API through the ingress, with a key or without one."""
         with httpx.Client(
             base_url=os.environ["HEARSIGHT_TEST_INGRESS"],
-            headers={"Host": self.host},
+            headers={"Host": self.host, **(bearer(key) if key else {})},
             timeout=60,
             trust_env=False,
         ) as http:
@@ -107,6 +113,11 @@ class Release:
     def _helm(self, *arguments: str, stdin: bytes = b"") -> str:
         command = ("helm", "--namespace", self.kubectl.namespace, *arguments)
         return run(*command, stdin=stdin, limit_s=2 * INSTALL_S).decode()
+
+
+def bearer(key: str) -> dict[str, str]:
+    """The header that carries an API key."""
+    return {"Authorization": f"Bearer {key}"}
 
 
 def _is_ready(pod: Object) -> bool:

@@ -1,19 +1,16 @@
 """The commands of docs/operations.md for backup and restore, run as they stand there."""
 
-import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.client import Client
-from tests.cluster.images import ROOT
-from tests.cluster.kubectl import RESTRICTED, namespace, run
+from tests.cluster.documented import Shell, blocks
+from tests.cluster.kubectl import RESTRICTED, namespace
 from tests.cluster.load import upload
 from tests.cluster.recordings import recordings
-from tests.cluster.release import CHART, Release, Values
+from tests.cluster.release import Release, Values
 
-PAGE = ROOT / "docs" / "operations.md"
 ONE_OF_EACH = {
     "api": {"replicas": 1},
     "downloadWorker": {"replicas": 1},
@@ -21,25 +18,10 @@ ONE_OF_EACH = {
 }
 
 
-def _documented() -> tuple[str, str]:
-    """The commands that back up, and those that restore."""
-    section = PAGE.read_text("utf-8").split("## Backup and restore\n")[1].split("\n## ")[0]
-    backup, restore = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
-    return backup, restore
-
-
-def _run(commands: str, release: Release, folder: Path) -> None:
-    """Runs commands of the page in a folder that has the chart, for a release's own namespace."""
-    own = commands.replace("--namespace hearsight ", f"--namespace {release.kubectl.namespace} ")
-    run("bash", "-euo", "pipefail", "-c", f"cd {folder}\n{own}")
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the commands are run: the chart lies in it, and the backup comes to lie in it."""
-    made = tmp_path_factory.mktemp("backup")
-    (made / "charts").symlink_to(CHART.parent)
-    return made
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """Where the commands are run, and the backup comes to lie."""
+    return Shell.beside_the_chart(tmp_path_factory.mktemp("backup"))
 
 
 @pytest.fixture(scope="module")
@@ -52,23 +34,23 @@ def finished(client: Client) -> int:
 
 @pytest.fixture(scope="module")
 def restored(
-    run_name: str, release: Release, finished: int, values: list[Values], folder: Path
+    run_name: str, release: Release, finished: int, values: list[Values], shell: Shell
 ) -> Iterator[Release]:
     """A release of its own, restored from a backup of the one that the other tests use."""
     del finished
-    backup, restore = _documented()
-    _run(backup, release, folder)
+    backup, restore = blocks("Backup and restore")
+    shell.run(backup, release)
     with namespace(f"{run_name}-restored", **RESTRICTED) as kubectl:
         fresh = Release(kubectl)
-        (folder / "my-values.yaml").write_text(fresh.values(*values, ONE_OF_EACH))
-        _run(restore, fresh, folder)
+        shell.write_values(fresh, *values, ONE_OF_EACH)
+        shell.run(restore, fresh)
         yield fresh
 
 
 @pytest.fixture(scope="module")
 def restored_client(restored: Release) -> Iterator[Client]:
-    """The API of the restored release, through the ingress."""
-    with restored.client() as reaching:
+    """The API of the restored release, through the ingress, with that release's own key."""
+    with restored.client(restored.first_key()) as reaching:
         yield reaching
 
 

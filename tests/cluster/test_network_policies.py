@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cluster.outside import MEDIA, PORT, STRANGER, Outside
+from tests.cluster.outside import COLLECTOR, MEDIA, PORT, STRANGER, Outside
 from tests.cluster.release import Release
 
 METADATA = "169.254.169.254"
@@ -11,6 +11,7 @@ PRIVATE = ("10.0.0.1", "172.16.0.1", "192.168.0.1", "100.100.100.200")
 WORLD = "1.1.1.1"
 SERVICES = ("api", "download-worker", "asr-worker")
 STORES = {"postgresql": 5432, "valkey": 6379}
+METRICS = 9100
 
 
 @pytest.mark.parametrize("component", SERVICES)
@@ -56,14 +57,25 @@ def test_a_stranger_reaches_no_store(release: Release, outside: Outside, store: 
     assert not outside.kubectl.reaches(STRANGER, host, STORES[store])
 
 
-@pytest.mark.parametrize("worker", ["download-worker", "asr-worker"])
-def test_a_stranger_reads_no_metrics_of_a_worker(
-    release: Release, outside: Outside, worker: str
+@pytest.mark.parametrize("component", SERVICES)
+def test_metrics_are_for_those_who_were_named(
+    release: Release, outside: Outside, component: str
 ) -> None:
-    for pod in release.pods(worker):
-        assert not outside.kubectl.reaches(STRANGER, pod["status"]["podIP"], 9100)
+    for pod in release.pods(component):
+        address = pod["status"]["podIP"]
+        assert outside.kubectl.reaches(COLLECTOR, address, METRICS)
+        assert not outside.kubectl.reaches(STRANGER, address, METRICS)
+
+
+@pytest.mark.parametrize("component", ["download-worker", "asr-worker"])
+def test_a_worker_reads_no_metrics_of_the_api(release: Release, component: str) -> None:
+    for pod in release.pods("api"):
+        address = pod["status"]["podIP"]
+        assert not release.kubectl.reaches(release.pod(component), address, METRICS)
 
 
 def test_the_api_answers_whoever_may_be_an_ingress(release: Release, outside: Outside) -> None:
     host = f"hearsight-api.{release.kubectl.namespace}.svc"
     assert outside.kubectl.reaches(STRANGER, host, 8000)
+    ports = release.kubectl.one("service", "hearsight-api")["spec"]["ports"]
+    assert [port["port"] for port in ports] == [8000], "no client finds the metrics"

@@ -16,7 +16,8 @@ from tests.cluster.recordings import recordings
 from tests.cluster.release import Release
 from tests.cluster.waiting import eventually
 
-PORTS = {"api": 8000, "download-worker": 9100, "asr-worker": 9100}
+SERVICES = ("api", "download-worker", "asr-worker")
+PORT = 9100
 INTERVAL_S = 5
 JOBS = 2
 
@@ -34,12 +35,12 @@ def watched(
     with ExitStack() as stack:
         targets = [
             Target(
-                stack.enter_context(forwarded(release.kubectl, pod, port)),
+                stack.enter_context(forwarded(release.kubectl, pod, PORT)),
                 job=f"hearsight-{component}",
                 pod=pod,
                 namespace=release.kubectl.namespace,
             )
-            for component, port in PORTS.items()
+            for component in SERVICES
             for pod in release.ready(component, 2)
         ]
         folder = tmp_path_factory.mktemp("prometheus")

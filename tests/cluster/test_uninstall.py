@@ -6,9 +6,10 @@ from tests.cluster.waiting import eventually
 KEPT = {
     "persistentvolumeclaim/hearsight-media",
     "persistentvolumeclaim/hearsight-postgresql",
+    "secret/hearsight-api-key",
     "secret/hearsight-postgresql",
 }
-"""What values.yaml asks to keep: the data, and the password they were made with."""
+"""What values.yaml asks to keep: the data, the password they were made with, the key in them."""
 NOT_OURS = {"configmap/kube-root-ca.crt", "serviceaccount/default"}
 """What every namespace has."""
 

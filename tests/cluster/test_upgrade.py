@@ -10,7 +10,7 @@ from tests.cluster.images import published
 from tests.cluster.kubectl import RESTRICTED, namespace
 from tests.cluster.load import Load
 from tests.cluster.outside import Outside
-from tests.cluster.release import Release, Values
+from tests.cluster.release import Release, Values, bearer
 from tests.cluster.versions import CHART_FILE, Version, current, previous
 
 
@@ -42,8 +42,8 @@ def older_release(
 
 @pytest.fixture(scope="module")
 def older_client(older_release: Release) -> Iterator[Client]:
-    """The API of that release, through the ingress."""
-    with older_release.client() as reaching:
+    """The API of that release, through the ingress; it knew of no keys."""
+    with older_release.client(None) as reaching:
         yield reaching
 
 
@@ -53,6 +53,7 @@ def test_an_upgrade_under_load_loses_no_job_and_doubles_none(
     load = Load.start(older_release, older_client, outside)
     load.await_recognition()
     older_release.install(*values)
+    older_client.http.headers.update(bearer(older_release.first_key()))
     load.assert_all_done_once()
 
 

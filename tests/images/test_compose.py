@@ -121,6 +121,11 @@ def test_the_api_alone_has_a_port_and_on_this_machine_alone() -> None:
     assert ports == {"api": ["127.0.0.1:${HEARSIGHT_PORT:-8000}:8000"]}
 
 
+def test_no_key_is_asked_for_where_this_machine_alone_can_ask() -> None:
+    services = yaml.safe_load(FILE.read_text("utf-8"))["services"]
+    assert services["api"]["environment"]["HEARSIGHT_AUTH"] == "${HEARSIGHT_AUTH:-loopback}"
+
+
 def test_the_images_are_those_of_the_chart() -> None:
     chart = yaml.safe_load((REPOSITORY / "charts/hearsight/Chart.yaml").read_text("utf-8"))
     services = yaml.safe_load(FILE.read_text("utf-8"))["services"]

@@ -6,6 +6,9 @@ import time
 
 import pytest
 
+from hearsight_core.keys import digest_of
+from hearsight_core.store import keys
+from hearsight_core.store.database import Database
 from tests.images.archive import Archive
 from tests.images.engine import Container, Engine
 
@@ -147,6 +150,22 @@ def test_the_download_worker_has_its_tools(engine: Engine, images: dict[str, str
     done = engine.run(images["download-worker"], "--check")
     assert not done.returncode, done.stdout
     assert set(json.loads(done.stdout)) == {"yt_dlp", "pyav", "ffmpeg_libavcodec", "deno"}
+
+
+def test_the_api_image_makes_keys_where_the_command_is_not_installed(
+    engine: Engine, images: dict[str, str], database_url: str, database: Database
+) -> None:
+    done = engine.run(
+        images["api"],
+        *("-m", "hearsight_core.store.keys", "create", "alice"),
+        entrypoint="python",
+        env={"HEARSIGHT_DATABASE_URL": database_url},
+        network="host",
+    )
+    assert done.returncode == 0, done.stderr
+    found = keys.find(database, digest_of(done.stdout.strip()))
+    assert found is not None
+    assert found.owner == "alice"
 
 
 def test_sigterm_reaches_the_first_process_and_ends_it_well(

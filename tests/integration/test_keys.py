@@ -1,16 +1,18 @@
 """Keys are made, listed and revoked by the command; the installation's own is put in force once."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from hearsight.failures import Exit
-from hearsight_core.keys import EVERY_SCOPE, Scope, digest_of, new_token
+from hearsight_core.keys import EVERY_SCOPE, Limits, Scope, digest_of, new_token
 from hearsight_core.settings import MigrationSettings
 from hearsight_core.store import keys, migrate
 from hearsight_core.store.database import Database
-from tests.servers.command import hearsight
+from tests.servers.command import environment, hearsight
 
 
 def _migrate(url: str, token: str | None) -> None:
@@ -101,3 +103,43 @@ def test_the_command_says_what_it_can_not_do(tmp_path: Path, database_url: str) 
     none = hearsight("keys", "revoke", "nothing", home=tmp_path, **env)
     assert none.returncode == Exit.FAILED
     assert "keys list" in none.stderr
+
+
+def _module(url: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """`python -m hearsight_core.store.keys`, as in a container of a service."""
+    return subprocess.run(
+        [sys.executable, "-m", "hearsight_core.store.keys", *arguments],
+        env=environment(HEARSIGHT_DATABASE_URL=url),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_container_without_the_command_makes_lists_and_revokes_keys_too(
+    database_url: str, database: Database
+) -> None:
+    asked = ("create", "alice", "--scope", "read", "--queued-jobs", "5", "--note", "laptop")
+    made = _module(database_url, *asked)
+    assert made.returncode == 0, made.stderr
+    token = made.stdout.strip()
+    found = keys.find(database, digest_of(token))
+    assert found is not None
+    assert (found.owner, found.scopes, found.note) == ("alice", frozenset({Scope.READ}), "laptop")
+    assert found.limits == Limits(queued_jobs=5)
+    listed = _module(database_url, "list")
+    assert [json.loads(line)["id"] for line in listed.stdout.splitlines()] == [found.id]
+    assert token not in listed.stdout + listed.stderr + made.stderr
+    assert _module(database_url, "revoke", found.id).returncode == 0
+    assert keys.find(database, digest_of(token)) is None
+
+
+def test_a_container_says_what_it_can_not_do_and_tells_no_password(database_url: str) -> None:
+    for asked in (["create", "A B"], ["create", "a", "--scope", "all"], ["create"], []):
+        assert _module(database_url, *asked).returncode == 2, asked
+    assert "There is no key nothing" in _module(database_url, "revoke", "nothing").stderr
+    away = _module("postgresql://hearsight:secret@127.0.0.1:1/hearsight", "list")
+    assert away.returncode == 1
+    assert "secret" not in away.stderr
+    assert "127.0.0.1:1" in away.stderr

@@ -13,6 +13,9 @@ from uuid import uuid4
 
 HERE = Path(__file__).parent
 API = os.environ["API_URL"]
+KEY = os.environ.get("API_KEY")
+HEADERS = {"Authorization": f"Bearer {KEY}"} if KEY else {"Host": "localhost"}
+"""Without keys the API may be one that answers only who means this machine."""
 DEADLINE = time.monotonic() + float(os.environ["TIMEOUT_S"])
 WORDS_RIGHT = 0.8
 """Share of the sample's words that has to come back: small models mishear one or two."""
@@ -26,7 +29,7 @@ def say(line: str) -> None:
 
 def call(method: str, path: str, body: bytes | None = None, media_type: str = "") -> bytes:
     """One request of the API; an answer that is no success ends the test with what it says."""
-    request = urllib.request.Request(API + path, data=body, method=method)  # noqa: S310  # our own API
+    request = urllib.request.Request(API + path, body, HEADERS, method=method)  # noqa: S310  # our own API
     if media_type:
         request.add_header("Content-Type", media_type)
     try:

@@ -7,7 +7,7 @@ The Deployment of one component. Takes a dict:
   values        the component's values
   imageSuffix   appended to the image's tag
   scaled        true: an autoscaler decides how many replicas there are
-  port          dict: name, number
+  port          the API only: the port that clients reach, named http
   env           rendered list: variables of this component alone
   volumes, volumeMounts   rendered lists, besides those every pod has
   resources     dict, in place of the values' resources
@@ -43,7 +43,7 @@ spec:
         {{- if .root.Values.monitoring.podAnnotations }}
         prometheus.io/scrape: "true"
         prometheus.io/path: /metrics
-        prometheus.io/port: {{ .port.number | quote }}
+        prometheus.io/port: "9100"
         {{- end }}
         {{- with .root.Values.commonAnnotations }}
         {{- toYaml . | nindent 8 }}
@@ -79,8 +79,11 @@ spec:
             {{- toYaml . | nindent 12 }}
             {{- end }}
           ports:
-            - {name: {{ .port.name }}, containerPort: {{ .port.number }}, protocol: TCP}
-          {{- include "hearsight.probes" (dict "values" .values "port" .port.name) | nindent 10 }}
+            {{- with .port }}
+            - {name: http, containerPort: {{ . }}, protocol: TCP}
+            {{- end }}
+            - {name: metrics, containerPort: 9100, protocol: TCP}
+          {{- include "hearsight.probes" .values.probes | nindent 10 }}
           {{- with .lifecycle }}
           lifecycle:
             {{- toYaml . | nindent 12 }}

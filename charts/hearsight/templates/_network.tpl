@@ -93,7 +93,7 @@ metadata, carriers', multicast and reserved ones.
 {{- end }}
 
 {{/*
-Who may read a worker's metrics. Probes come from the node itself, which no policy stops.
+Who may read a process's metrics. Probes come from the node itself, which no policy stops.
 */}}
 {{- define "hearsight.network.metrics" -}}
 {{- with .Values.networkPolicy.metricsFrom }}

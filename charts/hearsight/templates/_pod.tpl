@@ -58,19 +58,19 @@ Takes a dict: root, image.
 {{- end }}
 
 {{/*
-Startup, readiness and liveness probes on the process's own port. None of them asks a broker.
-Takes a dict: values (of the component), port.
+Startup, readiness and liveness probes, on the port of health and metrics, which clients can't keep
+busy. None of them asks a broker. Takes the component's probes.
 */}}
 {{- define "hearsight.probes" -}}
 startupProbe:
-  httpGet: {path: /healthz, port: {{ .port }}}
-  {{- toYaml .values.probes.startup | nindent 2 }}
+  httpGet: {path: /healthz, port: metrics}
+  {{- toYaml .startup | nindent 2 }}
 readinessProbe:
-  httpGet: {path: /readyz, port: {{ .port }}}
-  {{- toYaml .values.probes.readiness | nindent 2 }}
+  httpGet: {path: /readyz, port: metrics}
+  {{- toYaml .readiness | nindent 2 }}
 livenessProbe:
-  httpGet: {path: /healthz, port: {{ .port }}}
-  {{- toYaml .values.probes.liveness | nindent 2 }}
+  httpGet: {path: /healthz, port: metrics}
+  {{- toYaml .liveness | nindent 2 }}
 {{- end }}
 
 {{/*

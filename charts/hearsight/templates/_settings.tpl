@@ -6,6 +6,7 @@ default. Numbers are written by themselves: Helm would write large ones as 4.294
 HEARSIGHT_HOST: "0.0.0.0"
 HEARSIGHT_METRICS_HOST: "0.0.0.0"
 HEARSIGHT_METRICS_PORT: "9100"
+HEARSIGHT_AUTH: {{ include "hearsight.auth.mode" . | quote }}
 HEARSIGHT_LOG_FORMAT: {{ .Values.settings.logFormat | quote }}
 HEARSIGHT_LOG_LEVEL: {{ .Values.settings.logLevel | quote }}
 HEARSIGHT_LANGUAGE: {{ .Values.settings.language | quote }}
@@ -39,7 +40,15 @@ HEARSIGHT_ASR_POOLS: {{ join "," $pools }}
   "socketTimeoutS" "SOCKET_TIMEOUT_S"
   "partTargetS" "PART_TARGET_S"
   "vadThreshold" "VAD_THRESHOLD"
-  "decoderMemoryMib" "DECODER_MEMORY_MIB" }}
+  "decoderMemoryMib" "DECODER_MEMORY_MIB"
+  "quotaRequestsPerMinute" "QUOTA_REQUESTS_PER_MINUTE"
+  "quotaQueuedJobs" "QUOTA_QUEUED_JOBS"
+  "quotaAudioMinutesPerDay" "QUOTA_AUDIO_MINUTES_PER_DAY"
+  "maxQueuedJobs" "MAX_QUEUED_JOBS"
+  "maxRequests" "MAX_REQUESTS"
+  "maxUploads" "MAX_UPLOADS"
+  "maxWatchers" "MAX_WATCHERS"
+  "minUploadBytesPerS" "MIN_UPLOAD_BYTES_PER_S" }}
 {{- range $key, $name := $names }}
 {{- $value := dig $key nil $.Values.settings }}
 {{- if not (kindIs "invalid" $value) }}

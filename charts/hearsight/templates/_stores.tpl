@@ -64,12 +64,12 @@ The folder of the shared volume, for a media store without S3.
 
 {{/*
 A password that stays what it is: the one given, else the one in the cluster, else a new one.
-Takes a dict: root, secret, key, given.
+Takes a dict: root, secret, key, given, and where 32 letters and digits won't do fresh, the new one.
 */}}
 {{- define "hearsight.password" -}}
 {{- $found := lookup "v1" "Secret" .root.Release.Namespace .secret | default dict }}
 {{- $kept := dig "data" .key "" $found }}
-{{- if .given }}{{ .given }}{{ else if $kept }}{{ b64dec $kept }}{{ else }}{{ randAlphaNum 32 }}{{ end }}
+{{- if .given }}{{ .given }}{{ else if $kept }}{{ b64dec $kept }}{{ else }}{{ .fresh | default (randAlphaNum 32) }}{{ end }}
 {{- end }}
 
 {{/*

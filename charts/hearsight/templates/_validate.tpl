@@ -44,6 +44,20 @@ may be stands in values.schema.json.
 {{- fail "migrations.useHelmHooks needs a database that is there before the chart, with its address in database.existingSecret: a hook runs before the chart's own Secrets and servers exist" }}
 {{- end }}
 
+{{- with .Values.auth }}
+{{- if and .existingSecret .apiKey }}
+{{- fail "auth.existingSecret and auth.apiKey are both set: choose one" }}
+{{- end }}
+{{- end }}
+{{- with include "hearsight.auth.mode" . }}
+{{- if and (eq . "on") $.Values.migrations.useHelmHooks (not $.Values.auth.existingSecret) }}
+{{- fail "migrations.useHelmHooks needs the first API key in auth.existingSecret: a hook runs before the chart's own Secrets exist" }}
+{{- end }}
+{{- if and (eq . "loopback") (or $.Values.ingress.enabled $.Values.httpRoute.enabled (ne $.Values.api.service.type "ClusterIP")) }}
+{{- fail "auth.mode loopback lets in whoever reaches the API, so kubectl port-forward has to be the only way to it: switch ingress and httpRoute off, and leave api.service.type at ClusterIP" }}
+{{- end }}
+{{- end }}
+
 {{- if and (eq .Values.autoscaling.engine "keda") .Values.database.url }}
 {{- fail "autoscaling.engine keda reads the queues with a role of its own: give database.existingSecret, with the keys of database.readerUrlKey and database.readerPasswordKey, in place of database.url" }}
 {{- end }}

@@ -8,7 +8,7 @@ need, would add nothing: it makes each guess dear where secrets are few, and nob
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
@@ -44,6 +44,8 @@ class Scope(StrEnum):
 
 
 EVERY_SCOPE = frozenset(Scope)
+USUAL_SCOPES = frozenset({Scope.SUBMIT, Scope.READ})
+"""Of a key that is made without a word about them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,19 @@ class Key:
     created_at: datetime
     last_used_at: datetime | None
     revoked_at: datetime | None
+
+    def document(self) -> dict[str, object]:
+        """The key as JSON has it, for scripts; times in ISO 8601."""
+        return {
+            "id": self.id,
+            "owner": self.owner,
+            "scopes": sorted(self.scopes),
+            "limits": asdict(self.limits),
+            "note": self.note,
+            "created_at": self.created_at.isoformat(),
+            "last_used_at": self.last_used_at and self.last_used_at.isoformat(),
+            "revoked_at": self.revoked_at and self.revoked_at.isoformat(),
+        }
 
 
 def new_token() -> str:

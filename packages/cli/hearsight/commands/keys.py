@@ -5,7 +5,6 @@ No route of the API makes keys: who may make them is who may reach the database.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +16,7 @@ from hearsight.commands.session import AsJson, Session, begin
 from hearsight.failures import CommandError, UsageError
 from hearsight.times import moment
 from hearsight_core.errors import HearSightError
-from hearsight_core.keys import OWNER_PATTERN, Key, Limits, Scope, is_owner
+from hearsight_core.keys import OWNER_PATTERN, USUAL_SCOPES, Key, Limits, Scope, is_owner
 from hearsight_core.settings import masked
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def create(
     session = begin(context, as_json=as_json)
     if not is_owner(owner):
         raise UsageError(f"An owner's name is made of lower-case letters: {OWNER_PATTERN}")
-    scopes = frozenset(scope or (Scope.SUBMIT, Scope.READ))
+    scopes = frozenset(scope or USUAL_SCOPES)
     with _database(session) as database:
         key, token = keys.create(
             database,
@@ -74,7 +73,7 @@ def create(
                 audio_minutes_per_day=audio_minutes_per_day,
             ),
         )
-    session.output.document({**_document(key), "key": token})
+    session.output.document({**key.document(), "key": token})
     session.output.show(Text(token, style="bold"))
     session.output.show(f"Key {key.id} of {owner}: {', '.join(sorted(scopes))}. It is shown once.")
 
@@ -91,7 +90,7 @@ def list_(context: typer.Context, *, as_json: AsJson = False) -> None:
     with _database(session) as database:
         found = keys.every(database)
     for key in found:
-        session.output.document(_document(key))
+        session.output.document(key.document())
     session.output.show(_table(found) if found else "No keys. Make one: hearsight keys create")
 
 
@@ -111,7 +110,7 @@ def revoke(
     session = begin(context, as_json=as_json)
     with _database(session) as database:
         revoked = keys.revoke(database, key)
-    session.output.document(_document(revoked))
+    session.output.document(revoked.document())
     session.output.show(f"Key {revoked.id} of {revoked.owner} is revoked.")
 
 
@@ -127,19 +126,6 @@ def _database(session: Session) -> "Iterator[Database]":
         raise CommandError(f"{masked(url)}: {error}", code=error.code) from error
     finally:
         database.close()
-
-
-def _document(key: Key) -> dict[str, object]:
-    return {
-        "id": key.id,
-        "owner": key.owner,
-        "scopes": sorted(key.scopes),
-        "limits": asdict(key.limits),
-        "note": key.note,
-        "created_at": key.created_at.isoformat(),
-        "last_used_at": key.last_used_at and key.last_used_at.isoformat(),
-        "revoked_at": key.revoked_at and key.revoked_at.isoformat(),
-    }
 
 
 def _table(found: list[Key]) -> Table:

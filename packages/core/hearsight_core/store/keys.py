@@ -1,22 +1,34 @@
-"""API keys: made, found, listed, revoked. What is stored of one can't be used as one."""
+"""API keys: made, found, listed, revoked. What is stored of one can't be used as one.
 
+`python -m hearsight_core.store.keys` does by hand what `hearsight keys` does, where that is not
+installed: in the images of the services.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import timedelta
 
 from sqlalchemy import Connection, Row, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from hearsight_core.errors import KeyNotFoundError
+from hearsight_core.errors import HearSightError, KeyNotFoundError
 from hearsight_core.keys import (
     EVERY_SCOPE,
     NO_LIMITS,
+    OWNER_PATTERN,
+    USUAL_SCOPES,
     Key,
     Limits,
     Scope,
     digest_of,
     id_of,
+    is_owner,
     new_token,
 )
+from hearsight_core.settings import CoreSettings, masked
 from hearsight_core.store.database import Database
 from hearsight_core.store.tables import api_keys
 
@@ -146,3 +158,88 @@ def key_of(row: Row[tuple[object, ...]]) -> Key:
         last_used_at=columns["last_used_at"],
         revoked_at=columns["revoked_at"],
     )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Makes, lists or revokes keys in the database of `HEARSIGHT_DATABASE_URL`.
+
+    A new key is all that `create` writes to standard output, so that a script can take it from
+    there; `list` writes a JSON object a line, as `hearsight --json keys list` does.
+    """
+    asked = _parser().parse_args(arguments)
+    url = CoreSettings().database_url
+    database = Database(url, pool_size=1, application="hearsight-keys")
+    try:
+        if asked.command == "create":
+            key, token = create(
+                database,
+                owner=asked.owner,
+                scopes=frozenset(asked.scope or USUAL_SCOPES),
+                note=asked.note,
+                limits=Limits(
+                    **{field.name: getattr(asked, field.name) for field in fields(Limits)}
+                ),
+            )
+            sys.stdout.write(f"{token}\n")
+            _say(f"Key {key.id} of {key.owner}: {', '.join(sorted(key.scopes))}. It is shown once.")
+        elif asked.command == "list":
+            for key in every(database):
+                sys.stdout.write(f"{json.dumps(key.document(), ensure_ascii=False)}\n")
+        else:
+            key = revoke(database, asked.id)
+            _say(f"Key {key.id} of {key.owner} is revoked.")
+    except HearSightError as error:
+        _say(f"{masked(url)}: {error}")
+        return 1
+    finally:
+        database.close()
+    return 0
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m hearsight_core.store.keys",
+        description="Make, list and revoke API keys in the database of HEARSIGHT_DATABASE_URL.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    making = commands.add_parser("create", help="make a key and show it, this once")
+    making.add_argument("owner", type=_owner, help="whose jobs are made with it")
+    making.add_argument(
+        "--scope",
+        action="append",
+        type=Scope,
+        metavar="{submit,read,admin}",
+        help="what it may do, once for each; left out: submit and read",
+    )
+    making.add_argument("--note", default="", help="what it is for, for those who list keys")
+    for field in fields(Limits):
+        making.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=_limit,
+            metavar="NUMBER",
+            help="left out: the deployment's; 0: any number",
+        )
+    commands.add_parser("list", help="show all keys ever made, the newest first, as JSON lines")
+    ending = commands.add_parser("revoke", help="end a key for good")
+    ending.add_argument("id", help="as `list` shows it")
+    return parser
+
+
+def _owner(text: str) -> str:
+    if not is_owner(text):
+        raise argparse.ArgumentTypeError(f"an owner's name is like {OWNER_PATTERN}")
+    return text
+
+
+def _limit(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
