@@ -161,6 +161,8 @@ tasks = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("finished_at", DateTime(timezone=True)),
     Column("trace_parent", Text),
+    # The job's owner, who never changes; `owner` is the worker that has the task.
+    Column("job_owner", Text, nullable=False, server_default=text(f"'{DEFAULT_OWNER}'")),
     UniqueConstraint("job_id", "kind", "part_index", postgresql_nulls_not_distinct=True),
     CheckConstraint(
         "(state = 'running') = (owner IS NOT NULL AND lease_until IS NOT NULL)",
@@ -170,7 +172,16 @@ tasks = Table(
         "(kind = 'transcribe') = (part_index IS NOT NULL)", name="part_when_transcribe"
     ),
     CheckConstraint(_QUEUE_NAME, name="queue"),
-    Index("ix_tasks_waiting", "queue", "rank_at", "id", postgresql_where=text("state = 'waiting'")),
+    Index(
+        "ix_tasks_waiting",
+        "queue",
+        "job_owner",
+        "rank_at",
+        "created_at",
+        "part_index",
+        "id",
+        postgresql_where=text("state = 'waiting'"),
+    ),
     Index(
         "ix_tasks_hinted",
         "queue",
@@ -178,6 +189,14 @@ tasks = Table(
         postgresql_where=text("state = 'waiting' AND hinted_at IS NOT NULL"),
     ),
     Index("ix_tasks_leases", "lease_until", postgresql_where=text("state = 'running'")),
+)
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    Column("owner", Text, primary_key=True),
+    Column("served_at", DateTime(timezone=True), nullable=False),
 )
 
 parts = Table(
