@@ -116,6 +116,7 @@ jobs = Table(
     Column("owner", Text, nullable=False, server_default=text(f"'{DEFAULT_OWNER}'")),
     Column("pool", Text, nullable=False, server_default=text(f"'{DEFAULT_POOL}'")),
     Column("trace_id", Text),
+    Column("media_removed_at", DateTime(timezone=True)),
     CheckConstraint("id > 0", name="id_positive"),
     CheckConstraint(f"owner ~ '^({OWNER_PATTERN})$'", name="owner"),
     CheckConstraint(f"pool ~ '^({POOL_PATTERN})$'", name="pool"),
@@ -132,6 +133,16 @@ jobs = Table(
         "ix_jobs_of_owner_by_status", "owner", "status", text("created_at DESC"), text("id DESC")
     ),
     Index("ix_jobs_unfinished", "owner", postgresql_where=text("finished_at IS NULL")),
+    Index(
+        "ix_jobs_ended",
+        "finished_at",
+        postgresql_where=text("finished_at IS NOT NULL AND deleted_at IS NULL"),
+    ),
+    Index(
+        "ix_jobs_media_kept",
+        "finished_at",
+        postgresql_where=text("finished_at IS NOT NULL AND media_key IS NOT NULL"),
+    ),
     Index("ix_jobs_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     Index(
         "ix_jobs_stopping",
