@@ -89,6 +89,7 @@ def database_url(emptied_database_url: str) -> str:
         connection.execute("DELETE FROM workers")
         connection.execute("DELETE FROM api_keys")
         connection.execute("DELETE FROM usage")
+        connection.execute("DELETE FROM turns")
         connection.execute("ALTER SEQUENCE job_id_seq RESTART")
     return emptied_database_url
 

@@ -1,6 +1,7 @@
 """Jobs on their way through the store: short words for the long way to a state."""
 
 import uuid
+from collections.abc import Sequence
 from typing import cast
 
 from sqlalchemy import text
@@ -14,6 +15,7 @@ from hearsight_core.contract import (
     queue_of,
 )
 from hearsight_core.jobs import Job, Part, Priority, Task
+from hearsight_core.keys import DEFAULT_OWNER
 from hearsight_core.messages import Language
 from hearsight_core.store import leases, outcomes, submission, work
 from hearsight_core.store.database import Database
@@ -53,11 +55,17 @@ def request(
     url: str = "https://example.org/talk.mp4",
     *,
     priority: Priority = "normal",
+    owner: str = DEFAULT_OWNER,
     pool: str = DEFAULT_POOL,
 ) -> Submission:
     """A request to transcribe what lies at `url`."""
     return Submission(
-        url=url, upload=None, options=RecognitionOptions(), priority=priority, pool=pool
+        url=url,
+        upload=None,
+        options=RecognitionOptions(),
+        priority=priority,
+        owner=owner,
+        pool=pool,
     )
 
 
@@ -72,11 +80,46 @@ def accepted(
     *,
     job_id: int | None = None,
     priority: Priority = "normal",
+    owner: str = DEFAULT_OWNER,
     pool: str = DEFAULT_POOL,
 ) -> Accepted:
     """A new job, not worked on yet."""
-    wanted = request(priority=priority, pool=pool)
+    wanted = request(priority=priority, owner=owner, pool=pool)
     return submission.accept(database, wanted, EN, job_id=job_id)
+
+
+def fill(
+    database: Database,
+    jobs: int,
+    *,
+    owners: Sequence[str] = (DEFAULT_OWNER,),
+    url: str = "https://example.org/talk.mp4",
+) -> None:
+    """Puts many jobs into the queue at once, a millisecond apart, their owners in turn.
+
+    They are as `submission.accept` makes them, but by the thousand.
+    """
+    rows(
+        database,
+        "WITH numbered AS ("
+        " SELECT nextval('job_id_seq') AS id, n,"
+        " (CAST(:owners AS text[]))[1 + n % cardinality(CAST(:owners AS text[]))] AS owner,"
+        " now() - make_interval(secs => (:jobs - n) / 1000.0) AS at"
+        " FROM generate_series(0, :jobs - 1) AS n"
+        "), made AS ("
+        " INSERT INTO jobs (id, status, stage, stage_percent, message, source_url, options,"
+        " priority, request_digest, owner, created_at)"
+        " SELECT id, 'pending', 'download_start', 0, 'Waiting', :url, CAST(:options AS jsonb),"
+        " 'normal', md5(id::text), owner, at FROM numbered RETURNING id, owner, created_at"
+        ") INSERT INTO tasks (id, job_id, kind, queue, state, rank_at, job_owner, created_at,"
+        " ready_at)"
+        " SELECT gen_random_uuid(), id, 'download', 'download', 'waiting', created_at, owner,"
+        " created_at, created_at FROM made RETURNING 1",
+        jobs=jobs,
+        owners=list(owners),
+        url=url,
+        options=RecognitionOptions().model_dump_json(),
+    )
 
 
 def claim(

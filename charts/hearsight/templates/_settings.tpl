@@ -33,6 +33,8 @@ HEARSIGHT_ASR_POOLS: {{ join "," $pools }}
   "hintResendS" "HINT_RESEND_S"
   "hintsPerSlot" "HINTS_PER_SLOT"
   "dispatchIntervalS" "DISPATCH_INTERVAL_S"
+  "retentionJobDays" "RETENTION_JOB_DAYS"
+  "retentionMediaDays" "RETENTION_MEDIA_DAYS"
   "maxUploadBytes" "MAX_UPLOAD_BYTES"
   "maxDownloadBytes" "MAX_DOWNLOAD_BYTES"
   "maxDurationS" "MAX_DURATION_S"

@@ -17,7 +17,7 @@ from hearsight_core.messages import Language
 from hearsight_core.missing import Missing
 from hearsight_core.progress import News
 from hearsight_core.stock import Stock
-from hearsight_core.store import leases
+from hearsight_core.store import hints, leases
 from hearsight_core.store.database import Database
 from hearsight_core.store.leadership import leading
 from hearsight_core.store.outcomes import RetryPolicy
@@ -28,6 +28,9 @@ log = structlog.get_logger(__name__)
 
 WORKER_FORGOTTEN_S = 600
 """A worker that gave no sign of life for so long is struck from the list."""
+
+TURN_FORGOTTEN_S = 24 * 3600
+"""Whose turn it was so long ago makes no difference any more."""
 
 TERM_S = 30.0
 """How long one process leads before it lets go of its transaction and takes the lock anew, so that
@@ -96,6 +99,7 @@ class Dispatcher:
                 return
             DISPATCHER_LEADS.set(1)
             leases.forget_workers(self._database, unseen_s=WORKER_FORGOTTEN_S)
+            hints.forget_turns(self._database, older_than_s=TURN_FORGOTTEN_S)
             while True:
                 leadership.confirm()
                 self.round()

@@ -20,6 +20,7 @@
     │   ├── JobNotFoundError         job.not_found
     │   ├── JobConflictError         job.conflict
     │   ├── JobStateError            job.state
+    │   ├── MediaRemovedError        job.media_removed
     │   ├── UploadTooLargeError      upload.too_large
     │   └── UploadRefusedError       upload.unsupported
     ├── NetworkError           the way to the source
@@ -220,6 +221,12 @@ class JobStateError(RequestError):
     """The job's state does not allow this."""
 
     code = "job.state"
+
+
+class MediaRemovedError(RequestError):
+    """The job's media was kept long enough, and is gone."""
+
+    code = "job.media_removed"
 
 
 class UploadTooLargeError(RequestError):

@@ -118,6 +118,8 @@ class Job:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    media_removed_at: datetime | None = None
+    """When its media had been kept long enough; it can't be retried any more."""
     trace_id: str | None = None
     """The trace that tells of it, 32 hexadecimal digits."""
     ended_here: bool = field(default=False, compare=False)

@@ -75,6 +75,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "Job {job_id} is {status}; only a job that is {wanted} allows this.",
         "任务 {job_id} 当前状态为 {status}；此操作只适用于状态为 {wanted} 的任务。",
     ),
+    "job.media_removed": (
+        "The media of job {job_id} was removed after its time. Hand it in again as a new job.",
+        "任务 {job_id} 的媒体文件已超过保留期限并被删除。请重新提交为新任务。",
+    ),
     "job.cancelled": ("The job was cancelled.", "任务已取消。"),
     "upload.too_large": (
         "The upload is over the limit of {limit_bytes} bytes (HEARSIGHT_MAX_UPLOAD_BYTES).",

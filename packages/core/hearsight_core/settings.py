@@ -158,6 +158,17 @@ class ApiSettings(CoreSettings):
     sweep_interval_s: float = Field(
         3600, gt=0, description="Seconds between two searches for such objects."
     )
+    retention_job_days: float = Field(
+        0,
+        ge=0,
+        description="Days after its end from which a job is deleted with all it has; 0: never.",
+    )
+    retention_media_days: float = Field(
+        0,
+        ge=0,
+        description="Days after its end from which a job's media is removed and its transcript"
+        " kept; 0: with the job.",
+    )
     quota_requests_per_minute: int = Field(
         3000,
         ge=0,

@@ -120,6 +120,9 @@ class JobView(BaseModel):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    media_removed_at: datetime | None = Field(
+        description="When its media was removed, having been kept long enough."
+    )
     trace_id: str | None = Field(
         description="The trace of all that is done for it; it stands in the logs too.",
         examples=["4bf92f3577b34da6a3ce929d0e0e4736"],

@@ -14,7 +14,7 @@ from hearsight_core.broker import HintSender, celery_app
 from hearsight_core.contract import TaskKind, queue_of
 from hearsight_core.dispatcher import Dispatcher
 from hearsight_core.errors import UnknownPoolError
-from hearsight_core.housekeeping import Housekeeper
+from hearsight_core.housekeeping import DAY_S, Housekeeper
 from hearsight_core.progress import News
 from hearsight_core.settings import ApiSettings
 from hearsight_core.storage import ObjectStorage
@@ -81,6 +81,8 @@ class Services:
                 storage=storage,
                 orphan_age_s=settings.orphan_age_s,
                 sweep_every_s=settings.sweep_interval_s,
+                job_age_s=settings.retention_job_days * DAY_S,
+                media_age_s=settings.retention_media_days * DAY_S,
             ),
         )
 

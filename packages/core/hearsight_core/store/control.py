@@ -3,7 +3,7 @@
 from sqlalchemy import delete, exists, func, select, update
 
 from hearsight_core.contract import STAGE_PERCENT, TERMINAL, JobStatus, Stage
-from hearsight_core.errors import JobNotFoundError, JobStateError
+from hearsight_core.errors import JobNotFoundError, JobStateError, MediaRemovedError
 from hearsight_core.jobs import Job, TaskState
 from hearsight_core.keys import NO_QUOTA, Quota
 from hearsight_core.messages import Language, render
@@ -53,6 +53,7 @@ def retry(
     Raises:
         JobNotFoundError: there is none, it is another `owner`'s, or it is being deleted.
         JobStateError: it has neither failed nor been cancelled.
+        MediaRemovedError: its media, and with it its parts, are gone.
         QueuedJobsError, AudioMinutesError: the `quota` of its owner is used.
     """
     with database.begin() as connection:
@@ -61,6 +62,8 @@ def retry(
             raise JobNotFoundError(job_id=job_id)
         if job.status not in {JobStatus.FAILED, JobStatus.CANCELLED}:
             raise JobStateError(job_id=job_id, status=job.status, wanted="failed or cancelled")
+        if job.media_removed_at is not None:
+            raise MediaRemovedError(job_id=job_id)
         connection.execute(
             update(tasks)
             .where(

@@ -1,14 +1,88 @@
-"""Which waiting tasks are due for a hint: the order of the queue is decided here."""
+"""Which waiting tasks are due for a hint: the order of the queue is decided here.
 
+Owners take turns, and within an owner the task with the lowest rank goes first (ADR 0019).
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import func, or_, select, text, update
+from sqlalchemy import Connection, delete, func, select, text
+from sqlalchemy.dialects.postgresql import insert
 
 from hearsight_core.contract import Hint
 from hearsight_core.jobs import TaskState
 from hearsight_core.store.database import Database
-from hearsight_core.store.tables import tasks
+from hearsight_core.store.tables import tasks, turns
+
+_DUE = """
+    state = 'waiting' AND queue = :queue AND job_owner = {owner}
+    AND ready_at <= now() AND (hinted_at IS NULL OR hinted_at <= now() - :resend)
+"""
+
+# Two steps through the index, one owner at a time ("loose index scan", wiki.postgresql.org): what
+# it costs grows with the owners that have something waiting, not with how much they have.
+_TAKE = text(
+    f"""
+WITH RECURSIVE found AS (
+    SELECT (SELECT min(job_owner) FROM tasks WHERE state = 'waiting' AND queue = :queue) AS owner
+    UNION ALL
+    SELECT (
+        SELECT min(job_owner) FROM tasks
+        WHERE state = 'waiting' AND queue = :queue AND job_owner > found.owner
+    )
+    FROM found WHERE owner IS NOT NULL
+),
+work AS (
+    SELECT owner, count(*) AS tasks
+    FROM (
+        SELECT job_owner AS owner FROM tasks WHERE state = 'running' AND queue = :queue
+        UNION ALL
+        SELECT job_owner FROM tasks
+        WHERE state = 'waiting' AND queue = :queue AND hinted_at > now() - :resend
+    ) AS every
+    GROUP BY owner
+),
+owners AS (
+    SELECT owner, coalesce(work.tasks, 0) AS in_work, served_at, count(*) OVER () AS competing
+    FROM found
+    LEFT JOIN work USING (owner)
+    LEFT JOIN (SELECT owner, served_at FROM turns WHERE queue = :queue) AS turns USING (owner)
+    WHERE EXISTS (SELECT FROM tasks WHERE {_DUE.format(owner="found.owner")})
+    ORDER BY in_work, served_at NULLS FIRST, owner
+    LIMIT :room
+),
+next AS MATERIALIZED (
+    SELECT
+        due.*,
+        served_at,
+        competing,
+        in_work + row_number() OVER (
+            PARTITION BY owner ORDER BY rank_at, created_at, part_index, id
+        ) AS place
+    FROM owners
+    CROSS JOIN LATERAL (
+        SELECT id, rank_at, created_at, part_index FROM tasks
+        WHERE {_DUE.format(owner="owners.owner")}
+        ORDER BY rank_at, created_at, part_index, id
+        LIMIT :room
+    ) AS due
+    ORDER BY place, served_at NULLS FIRST, rank_at, created_at, part_index, id
+    LIMIT :room
+),
+taken AS MATERIALIZED (
+    SELECT tasks.id, place, served_at, competing
+    FROM tasks JOIN next USING (id)
+    WHERE state = 'waiting' AND (hinted_at IS NULL OR hinted_at <= now() - :resend)
+    FOR UPDATE OF tasks SKIP LOCKED
+)
+UPDATE tasks SET hinted_at = now()
+FROM taken WHERE tasks.id = taken.id
+RETURNING
+    tasks.id, attempt, job_owner, trace_parent, rank_at, tasks.created_at, part_index,
+    place, served_at, competing
+"""  # noqa: S608  names of our own
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +96,7 @@ class Due:
 def queues(database: Database) -> list[str]:
     """Names the queues that tasks wait in.
 
-    It steps from one name to the next in the index ("loose index scan", wiki.postgresql.org):
+    It steps from one name to the next in the index, as `take_due` does from owner to owner:
     DISTINCT would read an entry for every waiting task.
     """
     with database.begin() as connection:
@@ -43,50 +117,63 @@ def queues(database: Database) -> list[str]:
 def take_due(database: Database, queue: str, *, in_flight_max: int, resend_s: float) -> list[Due]:
     """Marks the next waiting tasks as hinted, up to `in_flight_max` in flight, and returns them.
 
-    A hint counts as in flight until its task is claimed, or for `resend_s` seconds. Tasks that
-    another caller is marking at this moment are skipped.
+    A hint counts as in flight until its task is claimed, or for `resend_s` seconds. The owner with
+    the fewest tasks in flight and in work is next, of several the one served longest ago; tasks of
+    one owner go by rank. Tasks that another caller is marking at this moment are skipped.
     """
+    resend = timedelta(seconds=resend_s)
     with database.begin() as connection:
-        fresh = func.now() - timedelta(seconds=resend_s)
         in_flight = connection.execute(
             select(func.count())
             .select_from(tasks)
             .where(
                 tasks.c.queue == queue,
                 tasks.c.state == TaskState.WAITING,
-                tasks.c.hinted_at > fresh,
+                tasks.c.hinted_at > func.now() - resend,
             )
         ).scalar_one()
         if in_flight >= in_flight_max:
             return []
-        due = (
-            select(tasks.c.id)
-            .where(
-                tasks.c.queue == queue,
-                tasks.c.state == TaskState.WAITING,
-                tasks.c.ready_at <= func.now(),
-                or_(tasks.c.hinted_at.is_(None), tasks.c.hinted_at <= fresh),
-            )
-            .order_by(tasks.c.rank_at, tasks.c.created_at, tasks.c.part_index, tasks.c.id)
-            .limit(in_flight_max - in_flight)
-            .with_for_update(skip_locked=True)
-            # As a subquery in IN it could be run once for every row, each time locking others.
-            .cte("due")
-        )
         rows = connection.execute(
-            update(tasks)
-            .where(tasks.c.id == due.c.id)
-            .values(hinted_at=func.now())
-            .returning(
-                tasks.c.id,
-                tasks.c.attempt,
-                tasks.c.rank_at,
-                tasks.c.part_index,
-                tasks.c.trace_parent,
-            )
+            _TAKE, {"queue": queue, "resend": resend, "room": in_flight_max - in_flight}
         ).all()
-        rows = sorted(rows, key=lambda row: (row.rank_at, row.part_index or 0))
+        if rows and rows[0].competing > 1:
+            # Where nobody else waits, nobody needs to know whose turn it was.
+            _note_turns(connection, queue, {row.job_owner for row in rows})
+        # As the query ordered them; None sorts first, as an owner that was never served does.
+        rows = sorted(
+            rows,
+            key=lambda row: (
+                row.place,
+                row.served_at is not None,
+                row.served_at,
+                row.rank_at,
+                row.created_at,
+                row.part_index or 0,
+            ),
+        )
         return [
-            Due(hint=Hint(task_id=row.id, attempt=row.attempt), trace_parent=row.trace_parent)
+            Due(hint=Hint(task_id=str(row.id), attempt=row.attempt), trace_parent=row.trace_parent)
             for row in rows
         ]
+
+
+def _note_turns(connection: Connection, queue: str, owners: Iterable[str]) -> None:
+    """Notes that these owners were served now."""
+    # In one order by everybody: who writes the same turns waits, and never in a circle.
+    told = [{"queue": queue, "owner": owner, "served_at": func.now()} for owner in sorted(owners)]
+    connection.execute(
+        insert(turns)
+        .values(told)
+        .on_conflict_do_update(
+            index_elements=[turns.c.queue, turns.c.owner], set_={"served_at": func.now()}
+        )
+    )
+
+
+def forget_turns(database: Database, *, older_than_s: float) -> int:
+    """Removes turns taken that long ago; returns how many. An owner without one is served first."""
+    with database.begin() as connection:
+        return connection.execute(
+            delete(turns).where(turns.c.served_at < func.now() - timedelta(seconds=older_than_s))
+        ).rowcount

@@ -16,8 +16,8 @@ _OF_JOB = re.compile(r"jobs/([0-9]{1,18})/")
 def orphans(database: Database, keys: Sequence[str]) -> list[str]:
     """Picks those of `keys` that no job needs.
 
-    A job needs its media, and its parts until it is completed. What belongs to a job with a running
-    task is left alone: it may be about to be pointed at.
+    A job needs its media, and its parts until it is completed or its media is removed. What belongs
+    to a job with a running task is left alone: it may be about to be pointed at.
     """
     job_of = {key: int(found[1]) for key in keys if (found := _OF_JOB.match(key))}
     ids = set(job_of.values())
@@ -29,7 +29,11 @@ def orphans(database: Database, keys: Sequence[str]) -> list[str]:
             connection.execute(
                 select(parts.c.object_key)
                 .join(jobs, jobs.c.id == parts.c.job_id)
-                .where(jobs.c.id.in_(ids), jobs.c.status != JobStatus.COMPLETED)
+                .where(
+                    jobs.c.id.in_(ids),
+                    jobs.c.status != JobStatus.COMPLETED,
+                    jobs.c.media_removed_at.is_(None),
+                )
             ).scalars()
         )
         busy = set(

@@ -53,6 +53,7 @@ def job_of(row: Row[tuple[object, ...]]) -> Job:
         created_at=columns["created_at"],
         started_at=columns["started_at"],
         finished_at=columns["finished_at"],
+        media_removed_at=columns["media_removed_at"],
         trace_id=columns["trace_id"],
     )
 

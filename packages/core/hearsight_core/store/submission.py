@@ -114,6 +114,7 @@ def accept(
                 state=TaskState.WAITING,
                 rank_at=func.now() + RANK_OFFSET[submission.priority],
                 trace_parent=trace_parent,
+                job_owner=job.owner,
             )
         )
         return Accepted(job=job, task_id=task_id, created=True)

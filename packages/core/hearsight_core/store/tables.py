@@ -116,6 +116,7 @@ jobs = Table(
     Column("owner", Text, nullable=False, server_default=text(f"'{DEFAULT_OWNER}'")),
     Column("pool", Text, nullable=False, server_default=text(f"'{DEFAULT_POOL}'")),
     Column("trace_id", Text),
+    Column("media_removed_at", DateTime(timezone=True)),
     CheckConstraint("id > 0", name="id_positive"),
     CheckConstraint(f"owner ~ '^({OWNER_PATTERN})$'", name="owner"),
     CheckConstraint(f"pool ~ '^({POOL_PATTERN})$'", name="pool"),
@@ -132,6 +133,16 @@ jobs = Table(
         "ix_jobs_of_owner_by_status", "owner", "status", text("created_at DESC"), text("id DESC")
     ),
     Index("ix_jobs_unfinished", "owner", postgresql_where=text("finished_at IS NULL")),
+    Index(
+        "ix_jobs_ended",
+        "finished_at",
+        postgresql_where=text("finished_at IS NOT NULL AND deleted_at IS NULL"),
+    ),
+    Index(
+        "ix_jobs_media_kept",
+        "finished_at",
+        postgresql_where=text("finished_at IS NOT NULL AND media_key IS NOT NULL"),
+    ),
     Index("ix_jobs_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     Index(
         "ix_jobs_stopping",
@@ -161,6 +172,8 @@ tasks = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("finished_at", DateTime(timezone=True)),
     Column("trace_parent", Text),
+    # The job's owner, who never changes; `owner` is the worker that has the task.
+    Column("job_owner", Text, nullable=False, server_default=text(f"'{DEFAULT_OWNER}'")),
     UniqueConstraint("job_id", "kind", "part_index", postgresql_nulls_not_distinct=True),
     CheckConstraint(
         "(state = 'running') = (owner IS NOT NULL AND lease_until IS NOT NULL)",
@@ -170,7 +183,16 @@ tasks = Table(
         "(kind = 'transcribe') = (part_index IS NOT NULL)", name="part_when_transcribe"
     ),
     CheckConstraint(_QUEUE_NAME, name="queue"),
-    Index("ix_tasks_waiting", "queue", "rank_at", "id", postgresql_where=text("state = 'waiting'")),
+    Index(
+        "ix_tasks_waiting",
+        "queue",
+        "job_owner",
+        "rank_at",
+        "created_at",
+        "part_index",
+        "id",
+        postgresql_where=text("state = 'waiting'"),
+    ),
     Index(
         "ix_tasks_hinted",
         "queue",
@@ -178,6 +200,14 @@ tasks = Table(
         postgresql_where=text("state = 'waiting' AND hinted_at IS NOT NULL"),
     ),
     Index("ix_tasks_leases", "lease_until", postgresql_where=text("state = 'running'")),
+)
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    Column("owner", Text, primary_key=True),
+    Column("served_at", DateTime(timezone=True), nullable=False),
 )
 
 parts = Table(

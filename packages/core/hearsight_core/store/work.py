@@ -146,6 +146,7 @@ def add_part(
                 # young job's first.
                 rank_at=job.created_at + RANK_OFFSET[job.priority],
                 trace_parent=trace_parent,
+                job_owner=job.owner,
             )
         )
         # Once for each part, however often the job is tried: the part's row is there once.

@@ -81,6 +81,9 @@ HINTS = Counter(
     "hearsight_hints_total", "Hints, by queue and fate (sent, lost, stale)", ["queue", "fate"]
 )
 LEASES_TAKEN_BACK = Counter("hearsight_leases_taken_back_total", "Leases that ran out")
+EXPIRED = Counter(
+    "hearsight_expired_total", "Jobs deleted, and media removed, after their time", ["what"]
+)
 NEWS_LOST = Counter("hearsight_news_lost_total", "Progress that could not be published")
 
 # Work
@@ -161,6 +164,8 @@ def begin_api(queues: Iterable[str], *, in_a_folder: bool) -> None:
         REGISTRY.register(STORAGE_SIZE_BYTES)
     for source in SOURCES:
         JOBS_ACCEPTED.labels(source=source)
+    for what in ("job", "media"):
+        EXPIRED.labels(what=what)
     for queue in queues:
         _begin_hints(queue)
         RETRIES.labels(queue=queue, code=WorkerLostError.code)

@@ -166,7 +166,12 @@ def cancel(job_id: PathJobId, services: Injected, caller: MaySubmit) -> JobView:
 
 @router.post(
     "/jobs/{job_id}/retry",
-    responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY),
+    responses=responses(
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.GONE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+    ),
     summary="Retry a failed or cancelled job",
 )
 def retry(job_id: PathJobId, services: Injected, caller: MaySubmit) -> JobView:

@@ -17,7 +17,7 @@ from hearsight_api.keyring import Caller
 from hearsight_api.problems import responses
 from hearsight_api.routes.jobs import PathJobId
 from hearsight_api.services import Injected, Services
-from hearsight_core.errors import DatabaseError, JobStateError
+from hearsight_core.errors import DatabaseError, JobStateError, MediaRemovedError
 from hearsight_core.store import listing
 
 log = structlog.get_logger(__name__)
@@ -62,6 +62,7 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
         **responses(
             HTTPStatus.NOT_FOUND,
             HTTPStatus.CONFLICT,
+            HTTPStatus.GONE,
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
             HTTPStatus.UNPROCESSABLE_ENTITY,
         ),
@@ -76,6 +77,8 @@ async def media(
 ) -> StreamingResponse:
     """As it was fetched or uploaded; known as soon as it is stored."""
     job = await run_in_threadpool(listing.get, services.database, job_id, owner=caller.sees)
+    if job.media_removed_at is not None:
+        raise MediaRemovedError(job_id=job_id)
     if job.media_key is None:
         raise JobStateError(job_id=job_id, status=job.status, wanted="past its download")
     size = await run_in_threadpool(services.storage.size, job.media_key)

@@ -1,0 +1,72 @@
+"""What is kept long enough: ended jobs, and the media of ended jobs.
+
+Age counts from a job's end, so what is not done is never too old; what a running task may still
+need (a job can fail while parts of it are in work) waits until that has stopped.
+"""
+
+from datetime import timedelta
+
+from sqlalchemy import exists, func, null, select, update
+
+from hearsight_core.jobs import TaskState
+from hearsight_core.store.database import Database
+from hearsight_core.store.tables import jobs, tasks
+
+_BUSY = exists().where(tasks.c.job_id == jobs.c.id, tasks.c.state == TaskState.RUNNING)
+
+
+def expire_jobs(database: Database, *, age_s: float, limit: int) -> list[int]:
+    """Marks the jobs that ended longest ago as deleted, if that is `age_s` ago; returns their ids.
+
+    They are gone for everybody from then on, as if a person had deleted them; `control.purge`
+    removes what is left. A job that somebody else is changing at this moment is left alone.
+    """
+    old = (
+        select(jobs.c.id)
+        .where(
+            jobs.c.finished_at < func.now() - timedelta(seconds=age_s),
+            jobs.c.deleted_at.is_(None),
+            ~_BUSY,
+        )
+        .order_by(jobs.c.finished_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("old")
+    )
+    with database.begin() as connection:
+        gone = connection.execute(
+            update(jobs)
+            .where(jobs.c.id == old.c.id)
+            .values(deleted_at=func.now(), version=jobs.c.version + 1)
+            .returning(jobs.c.id)
+        )
+        return list(gone.scalars())
+
+
+def expire_media(database: Database, *, age_s: float, limit: int) -> list[tuple[int, str]]:
+    """Takes their media from the jobs that ended `age_s` ago; returns (job id, key it lay under).
+
+    The objects, parts of the recording among them, have to be removed after this. The job's version
+    stays: it has been told to its end, and a reader who comes back must not be told again.
+    """
+    old = (
+        select(jobs.c.id, jobs.c.media_key)
+        .where(
+            jobs.c.finished_at < func.now() - timedelta(seconds=age_s),
+            jobs.c.media_key.is_not(None),
+            jobs.c.deleted_at.is_(None),
+            ~_BUSY,
+        )
+        .order_by(jobs.c.finished_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("old")
+    )
+    with database.begin() as connection:
+        gone = connection.execute(
+            update(jobs)
+            .where(jobs.c.id == old.c.id)
+            .values(media_key=null(), media_removed_at=func.now())
+            .returning(jobs.c.id, old.c.media_key)
+        )
+        return [(job_id, key) for job_id, key in gone]
