@@ -39,6 +39,7 @@ HEARSIGHT_ASR_POOLS: {{ join "," $pools }}
   "socketTimeoutS" "SOCKET_TIMEOUT_S"
   "partTargetS" "PART_TARGET_S"
   "vadThreshold" "VAD_THRESHOLD"
+  "fetcherMemoryMib" "FETCHER_MEMORY_MIB"
   "decoderMemoryMib" "DECODER_MEMORY_MIB" }}
 {{- range $key, $name := $names }}
 {{- $value := dig $key nil $.Values.settings }}

@@ -109,7 +109,8 @@ class AddressGuard:
     """
 
     def __init__(self, allow_hosts: Iterable[str] = (), *, lookup: Lookup = system_lookup) -> None:
-        self._allowed = frozenset(_allow_entry(entry) for entry in allow_hosts)
+        self.allow_hosts = tuple(allow_hosts)
+        self._allowed = frozenset(_allow_entry(entry) for entry in self.allow_hosts)
         self._lookup = lookup
 
     def check_url(self, url: str) -> str:

@@ -254,6 +254,9 @@ class DownloadSettings(WorkerSettings):
     vad_threshold: float = Field(
         0.5, gt=0, lt=1, description="Probability from which the VAD takes sound for speech."
     )
+    fetcher_memory_mib: int = Field(
+        2048, ge=512, description="Memory a fetch's child may use, MiB; deno needs 1024."
+    )
     decoder_memory_mib: int = Field(
         4096, ge=512, description="Address space a decoder child may use, MiB."
     )
