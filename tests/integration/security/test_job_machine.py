@@ -171,7 +171,7 @@ class JobMachine(RuleBasedStateMachine):
             return None
         assert found is not None
         task.state, task.attempt = RUNNING, task.attempt + 1
-        job.status = "processing"
+        job.status = self.seen[job.id] = "processing"
         assert found.task.attempt == task.attempt
         assert (found.part.chunks_done if found.part else 0) == task.chunks
         held = Held(job, task, found)
