@@ -11,7 +11,7 @@ PIN := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-ind
 PIN_IMAGE := $(PIN) --constraint requirements/dev.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-unit test-integration test-e2e test-chaos test-chaos-short test-chart test-images test-cluster lint format bench lock lock-images clean
+.PHONY: help up test test-unit test-integration test-e2e test-chaos test-chaos-short test-chart test-images test-cluster lint audit format bench lock lock-images clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ lint: $(VENV)/installed ## ruff, mypy --strict, import borders
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy packages services tests examples
 	$(BIN)/lint-imports
+
+audit: $(VENV)/installed ## advisories about the pinned dependencies; needs osv.dev, says so if it can't be asked
+	$(BIN)/python -m tests.advisories $(AUDIT)
 
 format: $(VENV)/installed ## let ruff write what it can
 	$(BIN)/ruff check --fix .

@@ -1,14 +1,18 @@
 """Transcripts as text: exact forms, and no text that is taken for anything but text."""
 
+import os
 import re
+from html import unescape
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hearsight_api import formats
 from hearsight_api.formats import WRITERS, clock, plain
 from hearsight_core.contract import Segment
+
+EXAMPLES = int(os.environ.get("HEARSIGHT_TEST_EXAMPLES", "0")) or 150
 
 
 def segment(text: str, start_ms: int = 0, end_ms: int = 1000) -> Segment:
@@ -38,6 +42,9 @@ NASTY = [
     "para\u2029line\u2028next\x85vertical\vform\f",
     "\u202egnp.exe\u202c and \u2066isolate\u2069",
     "NOTE this is no note",
+    "{\\an8}{\\fs200}over the picture",
+    "\ufeffWEBVTT",
+    '=HYPERLINK("http://a.example")',
     "WEBVTT",
     "   ",
     "",
@@ -121,6 +128,51 @@ def test_a_row_has_three_columns_and_a_line_is_one_line(text: str) -> None:
     assert head.count("\t") == row.count("\t") == 2
     assert end == ""
     assert len(formats.txt([segment(text)], partial=False).splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_no_order_to_a_player_survives_in_srt(text: str) -> None:
+    assert not set("{}") & set(formats.srt([segment(text)], partial=False))
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", " =", "\t=", "\ufeff="])
+def test_no_cell_is_a_formula(start: str) -> None:
+    """Spreadsheets run them, and what is said into a microphone is nobody's program."""
+    _, row, _ = formats.tsv([segment(f"{start}1+1")], partial=False).split("\n")
+    cell = row.split("\t")[2]
+    assert cell[0] not in "=+-@"
+    assert cell.endswith("1+1")
+
+
+STRANGE = st.lists(
+    st.text()
+    | st.sampled_from(NASTY)
+    | st.text(st.sampled_from("<>&{}-> \n\r\t0:\x1b\u2028\ufeff")),
+    max_size=6,
+)
+
+
+@settings(max_examples=EXAMPLES, derandomize=True)
+@given(STRANGE)
+def test_every_format_has_as_many_segments_as_were_said(texts: list[str]) -> None:
+    """A seeded fuzzer over the writers: each is read back by its own rules."""
+    said = [segment(text, 1000 * n, 1000 * n + 500) for n, text in enumerate(texts)]
+    srt, vtt, txt, tsv = (WRITERS[name][0](said, partial=False) for name in WRITERS)
+    shown = [plain(text) for text in texts]
+    cue = r"\d+\n\d\d:\d\d:\d\d,\d{3} --> \d\d:\d\d:\d\d,\d{3}\n[^\n<>{}]*\n\n"
+    assert re.fullmatch(f"({cue})*", srt)
+    assert len(re.findall(cue, srt)) == len(texts)
+    cue = r"\d\d:\d\d:\d\d\.\d{3} --> \d\d:\d\d:\d\d\.\d{3}\n([^\n<>]*)\n\n"
+    assert re.fullmatch(f"WEBVTT\n\n({cue})*", vtt)
+    assert [unescape(text) for text in re.findall(cue, vtt)] == shown
+    assert txt.split("\n")[:-1] == shown
+    rows = [row.split("\t") for row in tsv.split("\n")[1:-1]]
+    assert [row[2][1:] for row in rows] == [text[1:] for text in shown]
+    for written in (srt, vtt, txt, tsv):
+        written.encode()
+        assert not re.search(
+            "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]", written
+        )
 
 
 @given(st.text())

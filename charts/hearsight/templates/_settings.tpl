@@ -42,6 +42,7 @@ HEARSIGHT_ASR_POOLS: {{ join "," $pools }}
   "socketTimeoutS" "SOCKET_TIMEOUT_S"
   "partTargetS" "PART_TARGET_S"
   "vadThreshold" "VAD_THRESHOLD"
+  "fetcherMemoryMib" "FETCHER_MEMORY_MIB"
   "decoderMemoryMib" "DECODER_MEMORY_MIB"
   "quotaRequestsPerMinute" "QUOTA_REQUESTS_PER_MINUTE"
   "quotaQueuedJobs" "QUOTA_QUEUED_JOBS"

@@ -67,6 +67,9 @@ _WRAPPED_V4: Final = (
 _ISATAP: Final = (0x00005EFE, 0x02005EFE)
 """What stands before an IPv4 address in the lower half of a tunnel's address (RFC 5214)."""
 
+_MAX_SHOWN_CHARS: Final = 100
+"""How much of what is no host an error repeats."""
+
 _LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
@@ -109,7 +112,8 @@ class AddressGuard:
     """
 
     def __init__(self, allow_hosts: Iterable[str] = (), *, lookup: Lookup = system_lookup) -> None:
-        self._allowed = frozenset(_allow_entry(entry) for entry in allow_hosts)
+        self.allow_hosts = tuple(allow_hosts)
+        self._allowed = frozenset(_allow_entry(entry) for entry in self.allow_hosts)
         self._lookup = lookup
 
     def check_url(self, url: str) -> str:
@@ -231,7 +235,8 @@ def _split(url: str) -> tuple[SplitResult, int]:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise _invalid(str(error)) from error
+        # Python's own words repeat what it read: a password, if one was misplaced.
+        raise _invalid("the URL's host or port can't be read") from error
     if parts.scheme not in DEFAULT_PORTS:
         raise UnsupportedUrlError(field="url")
     if parts.username is not None or parts.password is not None:
@@ -250,17 +255,17 @@ def _plain_host(host: str) -> str:
     try:
         plain = host.encode("idna").decode("ascii").lower().removesuffix(".")
     except UnicodeError as error:
-        raise _invalid(f"no host can be called {host!r}") from error
+        raise _invalid(f"no host can be called {_shown(host)}") from error
     labels = plain.split(".")
     if len(plain) > 253 or not all(_LABEL.fullmatch(label) for label in labels):  # noqa: PLR2004  RFC 1035
-        raise _invalid(f"no host can be called {host!r}")
+        raise _invalid(f"no host can be called {_shown(host)}")
     if not _NUMBER.fullmatch(labels[-1]):
         return plain
     try:
         # As the resolver reads it: decimal, octal, hexadecimal, and short forms such as 127.1.
         return str(IPv4Address(socket.inet_aton(plain)))
     except OSError as error:
-        raise _invalid(f"{host!r} is no address") from error
+        raise _invalid(f"{_shown(host)} is no address") from error
 
 
 def _plain_v6(host: str) -> str:
@@ -269,7 +274,7 @@ def _plain_v6(host: str) -> str:
     try:
         return str(IPv6Address(host))
     except ValueError as error:
-        raise _invalid(f"{host!r} is no address") from error
+        raise _invalid(f"{_shown(host)} is no address") from error
 
 
 def _refuse_inner_host(host: str) -> None:
@@ -296,6 +301,12 @@ def _allow_entry(entry: str) -> tuple[str, int | None]:
         return _plain_host(host), int(port) if port else None
     except (ValueError, InvalidRequestError) as error:
         raise ValueError(f"{entry!r} is neither a host nor host:port") from error
+
+
+def _shown(host: str) -> str:
+    # What stands before an @ may be a password.
+    host = host.rpartition("@")[2]
+    return repr(host if len(host) <= _MAX_SHOWN_CHARS else f"{host[:_MAX_SHOWN_CHARS]}...")
 
 
 def _invalid(detail: str) -> InvalidRequestError:

@@ -4,10 +4,10 @@ An entry point builds one of these once and passes it down; importing this modul
 `docs/settings.md` is the same list for people, and a test holds the two together.
 """
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -21,13 +21,17 @@ MIB = 1024 * 1024
 Auth = Literal["auto", "on", "loopback", "off"]
 
 
+_USER_AND_PASSWORD = re.compile(r"(?<=://)([^:/?#@]*):.*@", re.DOTALL)
+_SECRET_PARAMETER = re.compile(r"(?i)([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*")
+
+
 def masked(url: str) -> str:
-    """The URL with its password replaced by `***`, fit for logs and screens."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+    """The URL with its passwords replaced by `***`, fit for logs and screens.
+
+    Drivers take passwords with `/`, `?` or `#` in them, and as parameters; so whatever stands
+    between the first colon and the last `@` is taken for one.
+    """
+    return _SECRET_PARAMETER.sub(r"\1***", _USER_AND_PASSWORD.sub(r"\1:***@", url))
 
 
 def is_loopback(host: str) -> bool:
@@ -50,7 +54,10 @@ class CoreSettings(BaseSettings):
     )
 
     database_url: str = Field(
-        "postgresql://hearsight@127.0.0.1:5432/hearsight", description="PostgreSQL, the truth."
+        "postgresql://hearsight@127.0.0.1:5432/hearsight",
+        # Its driver takes other forms too, and repeats what it can't read, the password with it.
+        pattern="^postgres(ql)?://",
+        description="PostgreSQL, the truth.",
     )
     database_pool_size: int = Field(10, ge=2, description="Connections a process keeps at most.")
     broker_url: str = Field(
@@ -264,6 +271,9 @@ class DownloadSettings(WorkerSettings):
     )
     vad_threshold: float = Field(
         0.5, gt=0, lt=1, description="Probability from which the VAD takes sound for speech."
+    )
+    fetcher_memory_mib: int = Field(
+        2048, ge=512, description="Memory a fetch's child may use, MiB; deno needs 1024."
     )
     decoder_memory_mib: int = Field(
         4096, ge=512, description="Address space a decoder child may use, MiB."

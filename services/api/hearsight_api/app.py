@@ -6,11 +6,10 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from hearsight_api import problems
+from hearsight_api import document, problems
 from hearsight_api.access import Access
 from hearsight_api.body import BodyLimit
 from hearsight_api.probes import Probes
-from hearsight_api.problems import FieldProblem, Problem
 from hearsight_api.requests_log import QUIET, RequestLog
 from hearsight_api.routes import health, jobs, media, progress, transcripts, uploads
 from hearsight_api.services import Services
@@ -76,26 +75,5 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app.add_middleware(Access, settings)
     app.add_middleware(problems.LastResort, settings.language)
     app.add_middleware(RequestLog)
-    _describe_problems(app)
+    document.complete(app)
     return app
-
-
-def _describe_problems(app: FastAPI) -> None:
-    """Put what FastAPI does not know of into the OpenAPI document, and keep it to OpenAPI 3.1."""
-    plain = app.openapi
-
-    def openapi() -> dict[str, object]:
-        if app.openapi_schema is None:
-            document = plain()
-            schemas = document["components"]["schemas"]
-            for model in (Problem, FieldProblem):
-                schemas[model.__name__] = model.model_json_schema(
-                    ref_template="#/components/schemas/{model}"
-                )
-                schemas[model.__name__].pop("$defs", None)
-            events = document["paths"]["/api/progress/task/{job_id}/events"]["get"]["responses"]
-            # FastAPI describes streams in the words of OpenAPI 3.2, under the number of 3.1.
-            events["200"]["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
-        return app.openapi_schema or document
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI documents this way to extend it

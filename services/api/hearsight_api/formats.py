@@ -15,9 +15,15 @@ MS_PER_HOUR = 3_600_000
 _DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Unicode's explicit direction marks: they can make a line read as something it is not."""
 
+_BYTE_ORDER_MARK = "\ufeff"
+"""At the start of a file it is taken for its encoding, elsewhere it is nothing that can be seen."""
 
-_NO_TAGS = str.maketrans("<>", "\u2039\u203a")
-"""Players read tags in SubRip, which knows no escape: angle brackets become angle quotes."""
+_NO_TAGS = str.maketrans("<>{}", "\u2039\u203a\uff5b\uff5d")
+"""Players read tags in SubRip, which knows no escape: angle brackets become angle quotes, and the
+braces around other players' tags full-width ones."""
+
+_NO_FORMULA = {"=": "\uff1d", "+": "\uff0b", "-": "\u2013", "@": "\uff20"}
+"""Spreadsheets run a cell that begins so; it begins with a character that looks alike."""
 
 
 def clock(ms: int, decimal: str) -> str:
@@ -29,9 +35,16 @@ def clock(ms: int, decimal: str) -> str:
 
 
 def plain(text: str) -> str:
-    """The text on one line, without control characters and direction overrides."""
+    """The text on one line, without what nobody sees and readers obey.
+
+    That is control characters, direction overrides, byte order marks.
+    """
     spaced = (" " if c.isspace() else c for c in text)
-    kept = (c for c in spaced if unicodedata.category(c) != "Cc" and c not in _DIRECTION)
+    kept = (
+        c
+        for c in spaced
+        if unicodedata.category(c) != "Cc" and c not in _DIRECTION and c != _BYTE_ORDER_MARK
+    )
     return " ".join("".join(kept).split())
 
 
@@ -65,8 +78,13 @@ def txt(segments: Iterable[Segment], *, partial: bool) -> str:
 def tsv(segments: Iterable[Segment], *, partial: bool) -> str:
     """Tab-separated `start end text`, times in milliseconds, as Whisper's own writer has it."""
     del partial
-    lines = (f"{s.start_ms}\t{s.end_ms}\t{plain(s.text)}\n" for s in segments)
+    lines = (f"{s.start_ms}\t{s.end_ms}\t{_cell(s.text)}\n" for s in segments)
     return "start\tend\ttext\n" + "".join(lines)
+
+
+def _cell(text: str) -> str:
+    shown = plain(text)
+    return _NO_FORMULA.get(shown[:1], shown[:1]) + shown[1:]
 
 
 WRITERS: dict[str, tuple[Callable[..., str], str]] = {

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hearsight_core.errors import (
@@ -80,6 +81,8 @@ CHALLENGE: dict[type[HearSightError], str] = {
     ScopeMissingError: 'Bearer error="insufficient_scope"',
 }
 """What `WWW-Authenticate` says (RFC 6750)."""
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 RETRY_AFTER_S = 5
 """What a client is told to wait when one of our stores is away."""
@@ -209,7 +212,21 @@ def install(app: FastAPI, language: Language) -> None:
         code = HTTP_CODE[status]
         response = _answer(request, status, code, render(code, language))
         response.headers.update(error.headers or {})
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:
+            response.headers["Allow"] = ", ".join(_methods(request))
         return response
+
+
+def _methods(request: Request) -> list[str]:
+    """The methods that the request's path takes; the framework names those of one route alone."""
+    return [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.router.routes
+        )
+    ]
 
 
 class LastResort:

@@ -1,5 +1,6 @@
 """What the API takes and answers. Field names are part of the contract."""
 
+import re
 from datetime import datetime
 from typing import Annotated
 
@@ -19,6 +20,16 @@ def _auto_is_none(value: object) -> object:
     return None if value in ("", "auto") else value
 
 
+def _is_plain_number(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch("[0-9]+", value):
+        raise ValueError("must be a number in the digits 0 to 9 and nothing else")
+    return value
+
+
+Plain = BeforeValidator(_is_plain_number)
+"""On a number that comes as text: no sign, spaces or underscores, which Python would read."""
+
+
 def _no_nul(value: str) -> str:
     if "\0" in value:
         raise ValueError("must not contain NUL characters, which PostgreSQL can't store")
@@ -34,12 +45,12 @@ class JobOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    job_id: JobId | None = Field(
+    job_id: Annotated[JobId | None, Plain] = Field(
         None, description="Your own number for the job; sent again, it makes no second job."
     )
     language: Annotated[str | None, BeforeValidator(_auto_is_none)] = Field(
         None,
-        pattern=r"^[a-z]{2,3}$",
+        pattern=r"^([a-z]{2,3}|auto)?$",
         description="Language spoken, as Whisper's code; left out or `auto`: detected.",
         examples=["en"],
     )
@@ -69,6 +80,8 @@ class ProcessRequest(JobOptions):
 
     model_config = ConfigDict(
         extra="forbid",
+        # The fields of a form are text, and read as it says; JSON has types of its own.
+        strict=True,
         json_schema_extra={
             "examples": [{"url": "https://example.org/talk.mp4", "job_id": 42, "language": "en"}]
         },

@@ -4,11 +4,8 @@ See `decoder.py` for what the child is allowed and how it speaks.
 """
 
 import json
-import os
-import select
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,14 +24,10 @@ from hearsight_core.errors import (
     UnsupportedError,
     WorkerLostError,
 )
+from hearsight_download_worker.child import Heard, started
 
 SAMPLE_RATE_HZ: Final = 16_000
 
-_POLL_MS: Final = 500
-"""Time between two checks while the child is silent."""
-
-_READ_BYTES: Final = 1024 * 1024
-_MAX_HEADER_BYTES: Final = 1024 * 1024
 _MAX_DETAIL_CHARS: Final = 300
 
 _LEAST_CPU_S: Final = 60
@@ -45,9 +38,6 @@ slowest decoders need a hundredth of a recording's length."""
 _MISSING_MS: Final = 2_000
 _MISSING_SHARE: Final = 0.02
 """A recording that is shorter than its header says, by more than both, was cut off."""
-
-_ENVIRONMENT: Final = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
-"""All that the child sees of our environment, which holds keys and passwords."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +148,15 @@ def open_audio(
         "cpu_s": _LEAST_CPU_S + int(max_duration_s / _CPU_SHARE),
         "start_ms": start_ms,
     }
-    with _child(path, json.dumps(order)) as process:
+    with (
+        path.open("rb") as media,
+        started(
+            "hearsight_download_worker.decoder",
+            json.dumps(order),
+            stdin=media,
+            stderr=subprocess.PIPE,
+        ) as process,
+    ):
         child = _Child(process, check)
         header = child.header()
         if "error" in header:
@@ -169,54 +167,26 @@ def open_audio(
         yield Audio(child, info, max_duration_s=max_duration_s, start_ms=start_ms)
 
 
-@contextmanager
-def _child(path: Path, order: str) -> Iterator[subprocess.Popen[bytes]]:
-    with path.open("rb") as media:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-m", "hearsight_download_worker.decoder", order],
-            stdin=media,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-        )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 class _Child:
-    """What the decoder says, read without waiting blindly."""
+    """What the decoder says."""
 
     def __init__(self, process: subprocess.Popen[bytes], check: Callable[[], None]) -> None:
-        assert process.stdout is not None  # noqa: S101  it was asked for
-        assert process.stderr is not None  # noqa: S101  as above
+        assert process.stderr is not None  # noqa: S101  it was asked for
         self._process = process
-        self._out: IO[bytes] = process.stdout
         self._err: IO[bytes] = process.stderr
-        self._check = check
-        self._held = bytearray()
+        self._heard = Heard(process, check)
 
     def header(self) -> dict[str, Any]:
         """The first line."""
-        while (line_end := self._held.find(b"\n")) < 0:
-            if len(self._held) > _MAX_HEADER_BYTES or not self._receive():
-                raise self._failure()
-        line = bytes(self._held[:line_end])
-        del self._held[: line_end + 1]
+        line = self._heard.line()
+        if line is None:
+            raise self._failure()
         header: dict[str, Any] = json.loads(line)
         return header
 
     def read(self, size: int) -> bytes:
         """The next `size` bytes of sound; fewer at its end."""
-        self._check()
-        while len(self._held) < size and self._receive():
-            pass
-        block = bytes(self._held[:size])
-        del self._held[:size]
-        return block
+        return self._heard.read(size)
 
     def end(self) -> dict[str, Any]:
         """How it ended.
@@ -230,16 +200,6 @@ class _Child:
             raise self._failure(words)
         said: dict[str, Any] = json.loads(words)
         return said
-
-    def _receive(self) -> bool:
-        """Waits for more; False at the end."""
-        poll = select.poll()
-        poll.register(self._out, select.POLLIN)
-        while not poll.poll(_POLL_MS):
-            self._check()
-        received = os.read(self._out.fileno(), _READ_BYTES)
-        self._held += received
-        return bool(received)
 
     def _last_words(self) -> str:
         lines = self._err.read().decode(errors="replace").strip().splitlines() or [""]

@@ -17,6 +17,7 @@ This module imports no more than it must: its start is part of every job's waiti
 import json
 import os
 import resource
+import signal
 import sys
 from typing import IO, Any, Final, NoReturn
 
@@ -64,6 +65,8 @@ def main() -> int:
 
     The argument holds `memory_mib`, `cpu_s`, and `start_ms`, up to which sound is left out.
     """
+    # Ctrl-C goes to everybody at the terminal; when this one has to end, the worker says.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     order: dict[str, int] = json.loads(sys.argv[1])
     _confine(order["memory_mib"], order["cpu_s"])
     with open(1, "wb", buffering=_READ_BYTES) as out:

@@ -129,6 +129,8 @@ def translate(
             return found
         if isinstance(found, OSError) and found.errno in _DISK_ERRNOS:
             return DiskFullError(detail=words)
+        if isinstance(found, MemoryError):
+            return UnsupportedError(detail="it needs more memory than a fetch may use")
     return (
         _said(chain, words)
         or _first(chain, lambda found: _answered(found, host))

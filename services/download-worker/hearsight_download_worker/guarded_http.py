@@ -216,6 +216,26 @@ class _Connections(_urllib.HTTPHandler):  # type: ignore[misc]  # yt-dlp ships n
         raise Stop(UnsupportedError(detail=f"{len(data)} bytes in brotli, which was not asked for"))
 
 
+class _Redirects(_urllib.RedirectHandler):  # type: ignore[misc]  # yt-dlp ships no types
+    """Follows redirects, and takes no password along to another place."""
+
+    def redirect_request(  # noqa: PLR0917  urllib's signature
+        self,
+        req: urllib.request.Request,
+        fp: Any,  # noqa: ANN401  as in urllib
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request:
+        onward: urllib.request.Request = super().redirect_request(
+            req, fp, code, msg, headers, newurl
+        )
+        if (onward.type, onward.host) != (req.type, req.host):
+            onward.remove_header("Authorization")
+        return onward
+
+
 class GuardedHandler(_urllib.UrllibRH):  # type: ignore[misc]  # yt-dlp ships no types
     """yt-dlp's urllib handler without proxies, files, FTP and data URLs, behind the guard."""
 
@@ -257,7 +277,7 @@ class GuardedHandler(_urllib.UrllibRH):  # type: ignore[misc]  # yt-dlp ships no
             urllib.request.UnknownHandler(),
             urllib.request.HTTPDefaultErrorHandler(),
             urllib.request.HTTPErrorProcessor(),
-            _urllib.RedirectHandler(),
+            _Redirects(),
         ):
             opener.add_handler(handler)
         opener.addheaders = []

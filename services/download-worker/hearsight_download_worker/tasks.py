@@ -27,7 +27,8 @@ from hearsight_core.telemetry.told import stage
 from hearsight_core.worker_process import Context
 from hearsight_download_worker.audio import open_audio
 from hearsight_download_worker.cutting import CutOptions, Cutter
-from hearsight_download_worker.fetch import Fetched, FetchLimits, FetchProgress, fetch
+from hearsight_download_worker.fetch import Fetched, FetchLimits, FetchProgress
+from hearsight_download_worker.fetching import fetch_apart
 
 log = structlog.get_logger(__name__)
 
@@ -97,7 +98,7 @@ class Downloader:
     def _fetch(self, lease: Lease, context: Context, folder: Path) -> Fetched:
         assert lease.job.source_url is not None, "a job without media has a URL"  # noqa: S101
         settings = self._settings
-        return fetch(
+        return fetch_apart(
             lease.job.source_url,
             folder,
             guard=self._guard,
@@ -107,6 +108,7 @@ class Downloader:
                 timeout_s=settings.download_timeout_s,
                 socket_timeout_s=settings.socket_timeout_s,
             ),
+            memory_mib=settings.fetcher_memory_mib,
             language=lease.job.options.language,
             on_progress=_DownloadNews(lease, context),
             check=lease.check,

@@ -1,11 +1,14 @@
 """Structured logs: one line an event, for people (`console`) or machines (`json`)."""
 
+import io
+import json
 import logging
 import sys
-from typing import Literal
+from textwrap import indent
+from typing import Any, Literal, TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 _NOISY = (
     *("httpx", "httpcore", "urllib3", "kombu", "amqp", "celery.utils.functional"),
@@ -29,16 +32,17 @@ def configure(*, log_format: Literal["console", "json"], level: str, colors: boo
     if log_format == "json":
         ending: list[Processor] = [
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(ensure_ascii=False),
+            structlog.processors.JSONRenderer(_json, ensure_ascii=False),
         ]
     else:
         # The default formatter shows the values of variables: settings, and passwords in them.
         ending = [
+            _one_console_line,
             structlog.dev.ConsoleRenderer(
                 colors=colors,
                 pad_event_to=0,
-                exception_formatter=structlog.dev.plain_traceback,
-            )
+                exception_formatter=_indented_traceback,
+            ),
         ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -58,3 +62,37 @@ def configure(*, log_format: Literal["console", "json"], level: str, colors: boo
     root.setLevel(level)
     for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _one_console_line(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """What strangers sent neither begins a line of its own nor gives a terminal orders."""
+    return {
+        name: _escaped(value) if isinstance(value, str) else value for name, value in event.items()
+    }
+
+
+def _escaped(text: str, *, kept: str = "") -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in kept else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def _indented_traceback(out: TextIO, exc_info: ExcInfo) -> None:
+    """A traceback that shows no variables, none of whose lines can be taken for an entry."""
+    plain = io.StringIO()
+    structlog.dev.plain_traceback(plain, exc_info)
+    out.write(indent(_escaped(plain.getvalue(), kept="\n"), "  "))
+
+
+def _json(event: EventDict, **options: Any) -> str:  # noqa: ANN401  those of json.dumps
+    """Escapes what JSON need not: line separators, direction marks, terminals' control codes."""
+    line = json.dumps(event, **options)
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else _json_escape(c) for c in line)
+
+
+def _json_escape(c: str) -> str:
+    return f"\\u{ord(c):04x}" if c.isascii() else json.dumps(c)[1:-1]

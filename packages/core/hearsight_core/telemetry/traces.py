@@ -34,6 +34,7 @@ PART_INDEX = "hearsight.part_index"
 QUEUE = "hearsight.queue"
 OUTCOME = "hearsight.outcome"
 REQUEST_ID = "hearsight.request_id"
+URL_QUERY = "url.query"
 """Attributes of spans; those of HTTP are named as OpenTelemetry's conventions have them."""
 
 SEND_HINT = "send hint"

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from hearsight_api.access import MayRead, MaySubmit
 from hearsight_api.keyring import Caller
 from hearsight_api.problems import responses
-from hearsight_api.schemas import Accepted, JobPage, JobView, ProcessRequest
+from hearsight_api.schemas import Accepted, JobPage, JobView, Plain, ProcessRequest
 from hearsight_api.services import Injected, Services
 from hearsight_core.contract import JobId, JobStatus, TaskKind, queue_of
 from hearsight_core.errors import DatabaseError, InvalidRequestError, JobNotFoundError
@@ -29,7 +29,7 @@ router = APIRouter(prefix="/api", tags=["jobs"])
 
 _JOB_ID = TypeAdapter[int](JobId)
 
-PathJobId = Annotated[JobId, Path(description="The job's number.", examples=[42])]
+PathJobId = Annotated[JobId, Plain, Path(description="The job's number.", examples=[42])]
 
 ACCEPTED_RESPONSES: dict[int | str, dict[str, Any]] = {  # Any: FastAPI's type
     200: {"model": Accepted, "description": "The same request was taken before; same answer."},
@@ -122,7 +122,7 @@ def _read_cursor(cursor: str) -> tuple[datetime, int]:
 def list_jobs(
     services: Injected,
     caller: MayRead,
-    limit: Annotated[int, Query(ge=1, le=200, description="Jobs on a page.")] = 50,
+    limit: Annotated[int, Plain, Query(ge=1, le=200, description="Jobs on a page.")] = 50,
     cursor: Annotated[
         str | None, Query(max_length=200, description="`next_cursor` of the page before.")
     ] = None,

@@ -45,7 +45,11 @@ def transcript(
     job = listing.get(services.database, job_id, owner=caller.sees)
     stored = listing.transcript(services.database, job_id)
     partial = job.status is not JobStatus.COMPLETED
-    headers = {"X-HearSight-Partial": str(partial).lower()}
+    headers = {
+        "X-HearSight-Partial": str(partial).lower(),
+        # What was said is never run as a page of ours.
+        "X-Content-Type-Options": "nosniff",
+    }
     if wanted == "json":
         body = _document(job, stored, partial=partial).model_dump_json()
         return Response(body, media_type="application/json", headers=headers)
