@@ -4,6 +4,7 @@ An entry point builds one of these once and passes it down; importing this modul
 `docs/settings.md` is the same list for people, and a test holds the two together.
 """
 
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,6 +31,7 @@ def masked(url: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
 
 
+@lru_cache(maxsize=64)  # the API asks at every request, and mostly for the same name
 def is_loopback(host: str) -> bool:
     """Whether a server bound to `host` can be reached from this machine alone."""
     try:
