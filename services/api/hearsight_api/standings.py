@@ -42,7 +42,7 @@ class Standings:
 
     async def of(self, job_id: int) -> Standing:
         """How the job stands now, whoever's it is."""
-        wanted = asyncio.get_running_loop().create_future()
+        wanted: asyncio.Future[Standing] = asyncio.get_running_loop().create_future()
         self._wanted.setdefault(job_id, []).append(wanted)
         if self._looking is None:
             self._looking = asyncio.create_task(self._look_for_all(), name="standings")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from hearsight_core.keys import Quota
 from hearsight_core.store import counts, hints, leases, listing, outcomes, quotas
 from hearsight_core.store.database import Database
 from tests.benchmarks.load.goals import Goal, at_most
@@ -22,6 +23,7 @@ OWNERS = [f"owner-{n}" for n in range(20)]
 TIMES = 60
 ROUNDS = 3
 MOST = 2.0
+LARGE = Quota(queued_jobs=1_000_000, audio_minutes_per_day=0)
 
 
 def _hinted(database: Database) -> None:
@@ -48,17 +50,11 @@ def _calls(database: Database) -> dict[str, Callable[[], object]]:
         "list (store)": partial(listing.newest, database, limit=51),
         "list an owner's (store)": partial(listing.newest, database, limit=51, owner=OWNERS[7]),
         "submit (store)": partial(accepted, database, owner=OWNERS[3]),
-        "room for one more of an owner": partial(
-            quotas.check, database, OWNERS[3], _quota(queued_jobs=1_000_000)
-        ),
+        "room for one more of an owner": partial(quotas.check, database, OWNERS[3], LARGE),
         "queues that tasks wait in": partial(hints.queues, database),
         "next hints": partial(_hinted, database),
         "next hint, claim, give back": partial(_claimed, database),
     }
-
-
-def _quota(queued_jobs: int) -> quotas.Quota:
-    return quotas.Quota(queued_jobs=queued_jobs, audio_minutes_per_day=0)
 
 
 def _filled(stand: Stand, jobs: int) -> None:
@@ -67,7 +63,6 @@ def _filled(stand: Stand, jobs: int) -> None:
         fill(stand.database, min(20_000, jobs - start), owners=OWNERS)
     with stand.database.begin() as connection:
         connection.exec_driver_sql("ANALYZE")
-    # Statistics of an empty table decided plans that connections may have kept.
 
 
 def _median_ms(call: Callable[[], object]) -> float:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Self
 
 from hearsight_core.broker import HintSender, celery_app
+from hearsight_core.contract import Hint
 from hearsight_core.settings import CoreSettings
 from hearsight_core.store.database import Database
-from hearsight_core.store.hints import Due, Hint
+from hearsight_core.store.hints import Due
 from tests.benchmarks.load.goals import Goal, at_least, exactly
 from tests.benchmarks.load.stand import Stand, Used
 from tests.store import DOWNLOAD, fill, rows

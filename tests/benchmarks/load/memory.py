@@ -108,14 +108,14 @@ def measure(stand: Stand) -> list[Goal]:
     for name, samples in held.items():
         settled = samples[int(len(samples) * WARM) :]
         third = max(1, len(settled) // 3)
-        first, last = median(settled[:third]), median(settled[-third:])
+        before, after = median(settled[:third]), median(settled[-third:])
         goals.append(
             at_most(
                 f"memory of the {name}, last third of the jobs against the first",
                 GROWTH,
-                last / first,
+                after / before,
                 "times",
-                remark=f" ({first / MIB:.0f} MiB, {last / MIB:.0f} MiB)",
+                remark=f" ({before / MIB:.0f} MiB, {after / MIB:.0f} MiB)",
             )
         )
     return goals

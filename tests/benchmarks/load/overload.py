@@ -6,16 +6,14 @@ that those who are refused are told 503 or 413 with `Retry-After` where coming b
 """
 
 import asyncio
-import time
 from collections import Counter
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 import uvloop
 
 from tests.benchmarks.load.goals import Goal, at_most, exactly
 from tests.benchmarks.load.stand import Stand, resident_bytes
-from tests.benchmarks.load.traffic import request
+from tests.benchmarks.load.traffic import place_of, request
 from tests.store import fill
 
 UPLOADS, UPLOAD_PLACES = 48, 16
@@ -23,9 +21,12 @@ WATCHERS, WATCHER_PLACES = 1000, 500
 LARGE_BODIES = 200
 LARGE_BYTES = 8 * 2**20
 UPLOADED_BYTES = 16 * 2**20
-WAV_HEAD = b"RIFF\xff\xff\xff\x7fWAVEfmt \x10\0\0\0\x01\0\x01\0\x80>\0\0\0}\0\0\x02\0\x10\0data\xff\xff\xff\x7f"
-GROWTH_MIB = 160.0
-"""What 16 uploads of a few MiB in flight and 500 streams may hold."""
+WAV_HEAD = bytes.fromhex(
+    "52494646ffffff7f57415645666d74201000000001000100803e0000007d00000200100064617461ffffff7f"
+)
+"""Of a recording that seems to have no end: 16 kHz, mono, 16 bit."""
+MOST_MIB = 512.0
+"""Half of what the chart gives an API pod."""
 MIB = 2**20
 LOOK_S = 0.2
 
@@ -71,12 +72,13 @@ async def _send(place: tuple[str, int], pieces: list[bytes], answers: _Answers) 
                 break
             writer.write(piece)
             await writer.drain()
+    except ConnectionError:
+        pass  # it went on sending after the answer, and was cut off; the answer may be here
+    try:
         answers.note(await answered)
     except (ConnectionError, asyncio.IncompleteReadError):
-        answered.cancel()
-        answers.statuses[0] += 1  # cut off while it went on sending after the answer
-    finally:
-        writer.close()
+        answers.statuses[0] += 1
+    writer.close()
 
 
 async def _watch(place: tuple[str, int], job_id: int, answers: _Answers) -> asyncio.StreamWriter:
@@ -96,8 +98,7 @@ async def _peak_bytes(pid: int, ended: asyncio.Event) -> int:
 
 
 async def _overload(url: str, pid: int) -> tuple[int, dict[str, _Answers]]:
-    parts = urlsplit(url)
-    place = (parts.hostname or "", parts.port or 0)
+    place = place_of(url)
     found = {kind: _Answers() for kind in ("uploads", "bodies", "watchers")}
     over = asyncio.Event()
     peak = asyncio.create_task(_peak_bytes(pid, over))
@@ -130,32 +131,27 @@ async def _overload(url: str, pid: int) -> tuple[int, dict[str, _Answers]]:
 def measure(stand: Stand) -> list[Goal]:
     """Asks for too much of everything at once."""
     fill(stand.database, 100)
-    settings = {
+    settings: dict[str, str] = {
         "HEARSIGHT_MAX_UPLOADS": str(UPLOAD_PLACES),
         "HEARSIGHT_MAX_WATCHERS": str(WATCHER_PLACES),
     }
-    wav = (
-        b"RIFF\xff\xff\xff\x7fWAVEfmt " + b"\x10\0\0\0\x01\0\x01\0\x80>\0\0\0}\0\0\x02\0\x10\0data"
-    )
-    with stand.apis(**settings) as [server]:
+    with stand.apis(1, **settings) as [server]:
         with server.client() as client:
             client.get("/api/jobs").raise_for_status()
         before = resident_bytes(server.process.pid)
         held, found = uvloop.run(_overload(server.url, server.process.pid))
         with server.client() as client:
-            began = time.perf_counter()
             client.get("/api/jobs").raise_for_status()
-            again_s = time.perf_counter() - began
     stand.empty()
     watchers = found["watchers"].statuses
     told = "; ".join(f"{kind} {answers.told()}" for kind, answers in found.items())
     return [
         at_most(
-            "memory of an API process, grown under overload",
-            GROWTH_MIB,
-            (held - before) / MIB,
+            "memory of an API process under overload",
+            MOST_MIB,
+            held / MIB,
             "MiB",
-            remark=f" from {before / MIB:.0f} ({told}); answers {again_s * 1000:.0f} ms after it",
+            remark=f", {before / MIB:.0f} before ({told})",
         ),
         exactly("watchers let in", WATCHER_PLACES, watchers[200], "watchers"),
         exactly("watchers refused with 503", WATCHERS - WATCHER_PLACES, watchers[503], "watchers"),

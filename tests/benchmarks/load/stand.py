@@ -139,7 +139,8 @@ class Used:
 
     def _seconds(self) -> dict[str, float]:
         own = psutil.Process()
-        found = {"API": 0.0, "PostgreSQL": 0.0, "Valkey": 0.0, "client": _cpu_s(own)}
+        found = {"API": 0.0, "workers": 0.0, "PostgreSQL": 0.0, "Valkey": 0.0, "client": 0.0}
+        found["client"] = _cpu_s(own)
         for process in own.children(recursive=True):
             try:
                 name, spent = process.name(), _cpu_s(process)
@@ -151,6 +152,8 @@ class Used:
                 found["PostgreSQL"] += spent
             elif "valkey" in name:
                 found["Valkey"] += spent
+            else:
+                found["workers"] += spent
         return found
 
 

@@ -45,6 +45,14 @@ def request(method: str, path: str, *, headers: Sequence[str] = (), body: bytes 
     return "\r\n".join([*head, "", ""]).encode() + body
 
 
+def place_of(url: str) -> tuple[str, int]:
+    """Host and port."""
+    parts = urlsplit(url)
+    assert parts.hostname
+    assert parts.port
+    return parts.hostname, parts.port
+
+
 class _Connection(asyncio.Protocol):
     def __init__(self, heard: Heard, following: Callable[[], bytes | None], *, keep: bool) -> None:
         self._heard = heard
@@ -110,12 +118,10 @@ def send(
         loop = asyncio.get_running_loop()
         heard = Heard()
         began = time.perf_counter()
-        places = [urlsplit(urls[n % len(urls)]) for n in range(connections)]
+        places = [place_of(urls[n % len(urls)]) for n in range(connections)]
         opened = await asyncio.gather(
             *(
-                loop.create_connection(
-                    lambda: _Connection(heard, following, keep=keep), place.hostname, place.port
-                )
+                loop.create_connection(lambda: _Connection(heard, following, keep=keep), *place)
                 for place in places
             )
         )

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from functools import partial
 
 import uvloop
 
@@ -11,7 +11,7 @@ from hearsight_core.settings import CoreSettings
 from hearsight_core.storage import ObjectStorage
 from tests.benchmarks.load.goals import Goal, exactly
 from tests.benchmarks.load.stand import Stand, Used, resident_bytes
-from tests.benchmarks.load.traffic import request
+from tests.benchmarks.load.traffic import place_of, request
 from tests.servers.api import Api, Served
 from tests.servers.recogniser import Recogniser
 
@@ -76,16 +76,20 @@ class _Watcher(asyncio.Protocol):
         self.ended.set()
 
 
+def _itself(watcher: _Watcher) -> _Watcher:
+    return watcher
+
+
 async def _watch(server: Api, recognisers: list[Recogniser]) -> list[_Seen]:
     """Opens every stream, lets the jobs be recognised, and reads on to the end."""
     loop = asyncio.get_running_loop()
-    place = urlsplit(server.url)
+    place = place_of(server.url)
     everybody = [_Seen(recognisers[n % JOBS].job_id) for n in range(WATCHERS)]
     watchers: list[_Watcher] = []
     for start in range(0, WATCHERS, OPENING_AT_ONCE):
         opening = [_Watcher(seen) for seen in everybody[start : start + OPENING_AT_ONCE]]
         for watcher in opening:
-            await loop.create_connection(lambda one=watcher: one, place.hostname, place.port)
+            await loop.create_connection(partial(_itself, watcher), *place)
         await asyncio.gather(*(watcher.opened.wait() for watcher in opening))
         watchers += opening
     await asyncio.to_thread(_recognise, recognisers)
