@@ -11,7 +11,7 @@ PIN := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-ind
 PIN_IMAGE := $(PIN) --constraint requirements/dev.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-unit test-integration test-e2e test-chaos test-chaos-short test-chart test-images test-cluster lint audit format bench lock lock-images clean
+.PHONY: help up test test-unit test-integration test-e2e test-chaos test-chaos-short test-chart test-images test-cluster lint audit format bench bench-load lock lock-images clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ format: $(VENV)/installed ## let ruff write what it can
 
 bench: $(VENV)/installed ## the whole path against the bare engine, as a ratio (docs/performance.md)
 	$(BIN)/python -m tests.benchmarks.overhead
+
+bench-load: $(VENV)/installed ## what the system bears; ends with 1 where a goal is missed (docs/performance.md)
+	$(BIN)/python -m tests.benchmarks.load
 
 lock: $(VENV)/installed ## pin every dependency anew, with hashes
 	$(PIN) --upgrade --group dev $(PROJECT_FILES) -o requirements/dev.lock

@@ -137,7 +137,7 @@ class HintSender:
             in_flight_max=in_flight_max,
             resend_s=RESEND_BEHIND_OTHERS_S if queued else self._resend_s,
         )
-        return sum(self._send(queue, one) for one in due)
+        return sum(self.send(queue, one) for one in due)
 
     def ping(self) -> None:
         """Asks the broker for a sign of life.
@@ -150,7 +150,7 @@ class HintSender:
         except RedisError as error:
             raise RedisUnavailableError(detail=str(error)) from error
 
-    def _send(self, queue: str, due: Due) -> bool:
+    def send(self, queue: str, due: Due) -> bool:
         """Sends a hint; told in the trace of the job it is for, whoever sends it."""
         hint = due.hint
         with traces.span(

@@ -4,6 +4,8 @@ News may be lost, the truth stays in PostgreSQL: a publisher that can't reach Re
 log and goes on, and a reader that finds nothing asks the database.
 """
 
+from collections.abc import Sequence
+
 import structlog
 from pydantic import BaseModel, ValidationError
 from redis import Redis
@@ -108,19 +110,25 @@ class News:
 
     def snapshot(self, job_id: int) -> ProgressData | None:
         """Reads the snapshot; None if there is none, it can't be read, or Redis is away."""
+        return self.snapshots([job_id]).get(job_id)
+
+    def snapshots(self, job_ids: Sequence[int]) -> dict[int, ProgressData]:
+        """As `snapshot`, for many jobs at once; a job without one is missing in the answer."""
         try:
-            found = self._redis.get(progress_key(job_id))
+            found = self._redis.mget([progress_key(job_id) for job_id in job_ids])
         except RedisError as error:
-            log.warning("progress was not read", job_id=job_id, error=str(error))
-            return None
-        if not isinstance(found, str):
-            return None
-        try:
-            return ProgressData.model_validate_json(found)
-        except ValidationError as error:
-            # Another version's, or another program's: the database knows better.
-            log.warning("a snapshot can't be read", job_id=job_id, error=str(error))
-            return None
+            log.warning("progress was not read", job_id=job_ids[0], error=str(error))
+            return {}
+        read = {}
+        for job_id, snapshot in zip(job_ids, found, strict=True):
+            if snapshot is None:
+                continue
+            try:
+                read[job_id] = ProgressData.model_validate_json(snapshot)
+            except ValidationError as error:
+                # Another version's, or another program's: the database knows better.
+                log.warning("a snapshot can't be read", job_id=job_id, error=str(error))
+        return read
 
     def forget(self, job_id: int) -> None:
         """Drops the snapshot of a deleted job; it expires by itself if Redis is away."""

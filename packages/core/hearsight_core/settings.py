@@ -5,6 +5,7 @@ An entry point builds one of these once and passes it down; importing this modul
 """
 
 import re
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
@@ -34,6 +35,7 @@ def masked(url: str) -> str:
     return _SECRET_PARAMETER.sub(r"\1***", _USER_AND_PASSWORD.sub(r"\1:***@", url))
 
 
+@lru_cache(maxsize=64)  # the API asks at every request, and mostly for the same name
 def is_loopback(host: str) -> bool:
     """Whether a server bound to `host` can be reached from this machine alone."""
     try:

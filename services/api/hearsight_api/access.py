@@ -40,7 +40,8 @@ class Access:
 
     def __init__(self, app: ASGIApp, settings: ApiSettings) -> None:
         self._app = app
-        self._settings = settings
+        self._language = settings.language
+        self._keys = settings.keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
@@ -56,7 +57,7 @@ class Access:
                 if not scope["path"].endswith(ENDLESS):
                     held.enter_context(services.limits.requests.taken())
             except HearSightError as error:
-                response = answer(Request(scope), error, self._settings.language)
+                response = answer(Request(scope), error, self._language)
                 await response(scope, receive, send)
                 return
             scope["state"]["caller"] = caller
@@ -66,10 +67,10 @@ class Access:
                 await self._app(scope, receive, send)
 
     async def _who(self, services: Services, headers: Headers) -> Caller:
-        if self._settings.keys == "on":
+        if self._keys == "on":
             return await services.keyring.caller(headers.get("authorization"))
         # Whoever turned keys off by name has been warned, and may have a proxy that asks for more.
-        if self._settings.keys == "loopback" and is_foreign(headers):
+        if self._keys == "loopback" and is_foreign(headers):
             raise ForeignRequestError
         return EVERYBODY
 

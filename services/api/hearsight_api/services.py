@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from hearsight_api.keyring import Keyring
 from hearsight_api.limits import Limits
+from hearsight_api.standings import Standings
 from hearsight_api.store_watch import StoreWatch
 from hearsight_api.watchers import Watchers
 from hearsight_core.addresses import AddressGuard
@@ -21,6 +22,7 @@ from hearsight_core.storage import ObjectStorage
 from hearsight_core.store.database import Database
 from hearsight_core.store.outcomes import RetryPolicy
 from hearsight_core.telemetry import metrics
+from hearsight_core.top_ups import TopUps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +34,13 @@ class Services:
     news: News
     storage: ObjectStorage
     hints: HintSender
+    top_ups: TopUps
     guard: AddressGuard
     dispatcher: Dispatcher
     housekeeper: Housekeeper
     store_watch: StoreWatch
     watchers: Watchers
+    standings: Standings
     keyring: Keyring
     limits: Limits
 
@@ -61,8 +65,10 @@ class Services:
             news=news,
             storage=storage,
             hints=hints,
+            top_ups=TopUps(hints),
             guard=AddressGuard(settings.allow_hosts),
             watchers=Watchers(settings.redis_url),
+            standings=Standings(database, news),
             keyring=Keyring(database),
             limits=Limits(settings, database),
             store_watch=StoreWatch(database=database, news=news, hints=hints, storage=storage),
@@ -89,6 +95,7 @@ class Services:
     def start(self) -> None:
         """Start what runs beside the routes."""
         metrics.begin_api(_queues(self.settings), in_a_folder=self.storage.folder is not None)
+        self.top_ups.start()
         self.dispatcher.start()
         self.housekeeper.start()
         self.store_watch.start()
@@ -109,6 +116,7 @@ class Services:
     def close(self) -> None:
         """Stop what runs and close what is open."""
         self.store_watch.close()
+        self.top_ups.close()
         self.dispatcher.close()
         self.housekeeper.close()
         self.news.close()
@@ -121,7 +129,8 @@ def _queues(settings: ApiSettings) -> list[str]:
     return [queue_of(TaskKind.DOWNLOAD), *pools]
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
+    # Not a plain function: FastAPI would send every request through a thread for it.
     services = request.app.state.services
     assert isinstance(services, Services)  # noqa: S101  set by the app's lifespan
     return services

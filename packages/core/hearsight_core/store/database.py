@@ -1,5 +1,6 @@
 """The way to PostgreSQL: one pool a process, transactions, and one error for all its faults."""
 
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -51,7 +52,7 @@ class Database:
             reconnect_timeout=CONNECT_TIMEOUT_S,
             open=False,
             close_returns=True,
-            check=ConnectionPool.check_connection,
+            check=_check,
             configure=_configure,
         )
         self._pool.open()
@@ -99,6 +100,20 @@ class Database:
 def _configure(connection: "psycopg.Connection[tuple[object, ...]]") -> None:
     connection.execute(_SESSION)
     connection.commit()
+
+
+def _check(connection: "psycopg.Connection[tuple[object, ...]]") -> None:
+    """Refuses a connection that ended while it lay in the pool.
+
+    The server says nothing on a connection that is not in use, except that it ends. To look for
+    that costs no round trip; a query would, at every loan.
+    """
+    looking = select.poll()
+    looking.register(connection.fileno(), select.POLLIN)
+    if looking.poll(0):
+        # Or the pool would take it for good. Its own close() would give it back to the pool.
+        connection.pgconn.finish()
+        raise psycopg.OperationalError("the connection was ended while it was not in use")
 
 
 def first_line(error: Exception) -> str:

@@ -1,9 +1,11 @@
 """Reading jobs and transcripts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import BigInteger, any_, cast, select, tuple_
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from hearsight_core.contract import JobStatus
 from hearsight_core.errors import JobNotFoundError
@@ -26,6 +28,18 @@ def get(database: Database, job_id: int, *, owner: str | None = None) -> Job:
         if row is None or owner not in {None, row.owner}:
             raise JobNotFoundError(job_id=job_id)
         return job_of(row)
+
+
+def several(database: Database, job_ids: Sequence[int]) -> dict[int, Job]:
+    """Reads those of the jobs that are there and not being deleted."""
+    with database.begin() as connection:
+        found = connection.execute(
+            select(jobs).where(
+                jobs.c.id == any_(cast(list(job_ids), ARRAY(BigInteger))),
+                jobs.c.deleted_at.is_(None),
+            )
+        )
+        return {row.id: job_of(row) for row in found}
 
 
 def is_taken(database: Database, job_id: int, *, owner: str) -> bool:

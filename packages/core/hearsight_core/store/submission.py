@@ -151,10 +151,10 @@ def _inserted(
             "media_bytes": upload.size_bytes,
             "media_type": upload.media_type,
         }
+    chosen = job_id_sequence.next_value() if job_id is None else job_id
     while True:
-        drawn = job_id or connection.execute(select(job_id_sequence.next_value())).scalar_one()
         row = connection.execute(
-            insert(jobs).values(id=drawn, **values).on_conflict_do_nothing().returning(jobs)
+            insert(jobs).values(id=chosen, **values).on_conflict_do_nothing().returning(jobs)
         ).first()
         if row is not None:
             return job_of(row)

@@ -40,7 +40,7 @@ ACCEPTED_RESPONSES: dict[int | str, dict[str, Any]] = {  # Any: FastAPI's type
 def accept(
     services: Services, caller: Caller, wanted: Submission, job_id: int | None
 ) -> submission.Accepted:
-    """Stores the job, tells the watchers and sends the hint; a lost hint is sent again later."""
+    """Stores the job, tells the watchers and has the hint sent; a lost one is sent again later."""
     services.limits.queue.require_room()
     accepted = submission.accept(
         services.database,
@@ -54,18 +54,8 @@ def accept(
         services.limits.queue.add()
         JOBS_ACCEPTED.labels(source="upload" if wanted.upload else "url").inc()
         services.news.publish(progress_of(accepted.job))
-        send_hints(services, accepted.job)
+        services.top_ups.ask([queue_of(TaskKind.DOWNLOAD)])
     return accepted
-
-
-def send_hints(services: Services, job: Job) -> None:
-    """Sends the hints due on the job's queues; the dispatcher does the same a moment later."""
-    for kind in TaskKind:
-        try:
-            services.hints.top_up(queue_of(kind, job.pool))
-        except DatabaseError as error:
-            # The job is stored; only the hint is late.
-            log.warning("hints are left to the dispatcher", error=str(error))
 
 
 def answer(accepted: submission.Accepted, response: Response) -> Accepted:
@@ -184,7 +174,7 @@ def retry(job_id: PathJobId, services: Injected, caller: MaySubmit) -> JobView:
         quota=services.limits.quota(caller),
     )
     services.news.publish(progress_of(job))
-    send_hints(services, job)
+    services.top_ups.ask(queue_of(kind, job.pool) for kind in TaskKind)
     return JobView.of(job)
 
 

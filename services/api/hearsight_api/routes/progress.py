@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from http import HTTPStatus
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, Header, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -19,7 +18,7 @@ from hearsight_api.schemas import TranscriptSegment
 from hearsight_api.services import Injected, Services
 from hearsight_api.watchers import Watcher
 from hearsight_core.contract import TERMINAL, JobStatus, ProgressData, Segment
-from hearsight_core.errors import DatabaseError, JobNotFoundError, KeyInvalidError
+from hearsight_core.errors import JobNotFoundError, KeyInvalidError
 from hearsight_core.jobs import progress_of
 from hearsight_core.store import listing
 
@@ -36,39 +35,44 @@ _EVENT_ID = re.compile(r"[0-9]{1,19}")
 
 @router.get(
     "",
+    response_model=ProgressData,
     responses={
         404: {"model": ProgressData, "description": "No such job: status `idle`."},
         **responses(HTTPStatus.UNPROCESSABLE_ENTITY),
     },
     summary="How a job stands",
 )
-def progress(job_id: PathJobId, services: Injected, caller: MayRead) -> ProgressData:
+async def progress(job_id: PathJobId, services: Injected, caller: MayRead) -> Response:
     """From Redis while it is up to date, from the database where Redis knows less or nothing.
 
     A snapshot can be old: Redis may have missed the last news, or come back from its file.
     """
-    found = services.news.snapshot(job_id)
-    if found is not None and caller.sees not in {None, found.owner}:
-        found = None
-    try:
-        stored = progress_of(listing.get(services.database, job_id, owner=caller.sees))
-    except JobNotFoundError as error:
-        if found is not None and found.version == 0:
-            return found  # an upload in flight, which may become this job
-        idle = ProgressData(
-            job_id=job_id,
-            status=JobStatus.IDLE,
-            message=error.text(services.settings.language),
-            error_code=error.code,
-        )
-        return JSONResponse(  # type: ignore[return-value]  # FastAPI passes a response through
-            idle.model_dump(mode="json"), status_code=HTTPStatus.NOT_FOUND
-        )
-    except DatabaseError:
-        if found is not None:
-            return found
-        raise
-    return found if found is not None and found.version >= stored.version else stored
+    standing = await services.standings.of(job_id)
+    found, stored = (
+        known if known is not None and caller.sees in {None, known.owner} else None
+        for known in (standing.snapshot, standing.stored)
+    )
+    if standing.away is not None:
+        if found is None:
+            raise standing.away
+        return _told(found)
+    if stored is not None:
+        return _told(found if found is not None and found.version >= stored.version else stored)
+    if found is not None and found.version == 0:
+        return _told(found)  # an upload in flight, which may become this job
+    missing = JobNotFoundError(job_id=job_id)
+    idle = ProgressData(
+        job_id=job_id,
+        status=JobStatus.IDLE,
+        message=missing.text(services.settings.language),
+        error_code=missing.code,
+    )
+    return _told(idle, HTTPStatus.NOT_FOUND)
+
+
+def _told(progress: ProgressData, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    # Written by the model itself: FastAPI would check it once more, at twice the price.
+    return Response(progress.model_dump_json(), status, media_type="application/json")
 
 
 async def _last_seen(

@@ -1,0 +1,62 @@
+"""Sends the hints that are due on behalf of whoever made work: one look for all who ask at once.
+
+A look costs more than storing a job does. Many jobs that come together need one look after the last
+of them, not one each.
+"""
+
+import threading
+from collections.abc import Iterable
+
+import structlog
+
+from hearsight_core.broker import HintSender
+from hearsight_core.errors import DatabaseError
+
+log = structlog.get_logger(__name__)
+
+
+class TopUps:
+    """The thread that tops up queues when it is asked to."""
+
+    def __init__(self, hints: HintSender) -> None:
+        self._hints = hints
+        self._asked: set[str] = set()
+        self._guard = threading.Lock()
+        self._wake = threading.Event()
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="top-ups", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End after what was asked for is sent."""
+        self._ended = True
+        self._wake.set()
+        self._thread.join()
+
+    def ask(self, queues: Iterable[str]) -> None:
+        """Has the hints sent that are due by now on these queues; waits for nothing."""
+        with self._guard:
+            self._asked.update(queues)
+        self._wake.set()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            # Cleared before the queues are read: who asks after that is heard in the next turn.
+            self._wake.clear()
+            with self._guard:
+                asked, self._asked = self._asked, set()
+            for queue in asked:
+                try:
+                    self._hints.top_up(queue)
+                except DatabaseError as error:
+                    # The jobs are stored; only their hints are late.
+                    log.warning("hints are left to the dispatcher", error=str(error))
+                except Exception:
+                    # The thread must outlive whatever one look met; it is told, and repaired.
+                    log.exception("a top-up met something nobody foresaw")
+            if self._ended and not self._asked:
+                return

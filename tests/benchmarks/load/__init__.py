@@ -1,0 +1,1 @@
+"""What the system bears: `make bench-load`, or `python -m tests.benchmarks.load SUBJECT ...`."""

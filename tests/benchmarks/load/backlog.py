@@ -1,0 +1,129 @@
+"""With 100,000 jobs waiting, nothing costs more than twice of what it costs with 100.
+
+What is timed is what the API, the dispatcher and a worker call in the store, and the requests
+themselves: each many times, in turns with 100 and with 100,000 jobs, and the medians compared.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+
+from hearsight_core.keys import Quota
+from hearsight_core.store import counts, hints, leases, listing, outcomes, quotas
+from hearsight_core.store.database import Database
+from tests.benchmarks.load.goals import Goal, at_most
+from tests.benchmarks.load.stand import Stand
+from tests.benchmarks.load.traffic import request, send
+from tests.store import DOWNLOAD, EN, accepted, fill, rows
+
+FEW, MANY = 100, 100_000
+OWNERS = [f"owner-{n}" for n in range(20)]
+TIMES = 60
+ROUNDS = 3
+MOST = 2.0
+LARGE = Quota(queued_jobs=1_000_000, audio_minutes_per_day=0)
+
+
+def _hinted(database: Database) -> None:
+    """Two hints, taken back at once: so that each finds the queue as the one before did."""
+    due = hints.take_due(database, DOWNLOAD, in_flight_max=2, resend_s=3600)
+    assert len(due) == 2
+    rows(
+        database,
+        "UPDATE tasks SET hinted_at = NULL WHERE id = ANY(CAST(:ids AS uuid[])) RETURNING 1",
+        ids=[one.hint.task_id for one in due],
+    )
+
+
+def _claimed(database: Database) -> None:
+    """A task claimed and given back."""
+    [due] = hints.take_due(database, DOWNLOAD, in_flight_max=1, resend_s=3600)
+    claim = leases.claim(database, due.hint, owner="benchmark", lease_s=60)
+    assert claim is not None
+    outcomes.let_go(database, claim.task, EN)
+
+
+def _calls(database: Database) -> dict[str, Callable[[], object]]:
+    return {
+        "list (store)": partial(listing.newest, database, limit=51),
+        "list an owner's (store)": partial(listing.newest, database, limit=51, owner=OWNERS[7]),
+        "submit (store)": partial(accepted, database, owner=OWNERS[3]),
+        "room for one more of an owner": partial(quotas.check, database, OWNERS[3], LARGE),
+        "queues that tasks wait in": partial(hints.queues, database),
+        "next hints": partial(_hinted, database),
+        "next hint, claim, give back": partial(_claimed, database),
+    }
+
+
+def _filled(stand: Stand, jobs: int) -> None:
+    stand.empty()
+    for start in range(0, jobs, 20_000):
+        fill(stand.database, min(20_000, jobs - start), owners=OWNERS)
+    with stand.database.begin() as connection:
+        connection.exec_driver_sql("ANALYZE")
+
+
+def _median_ms(call: Callable[[], object]) -> float:
+    taken = []
+    for _ in range(TIMES):
+        began = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken) * 1000
+
+
+def _requests(urls: list[str]) -> dict[str, float]:
+    """Milliseconds of the API's answers, one at a time."""
+    body = json.dumps({"url": "http://203.0.113.7/talk.mp4"}).encode()
+    asked = {
+        "GET /api/jobs": request("GET", "/api/jobs"),
+        "POST /api/tasks/process": request("POST", "/api/tasks/process", body=body),
+    }
+    found = {}
+    for name, wanted in asked.items():
+        left = iter([wanted] * TIMES)
+        heard = send(urls, lambda left=left: next(left, None), connections=1)  # type: ignore[misc]
+        assert all(status < 300 for status in heard.statuses), heard.statuses
+        found[name] = statistics.median(heard.waits_s) * 1000
+    return found
+
+
+def measure(stand: Stand) -> list[Goal]:
+    """Fills, times, empties, and so on in turns."""
+    found: dict[int, dict[str, list[float]]] = {FEW: {}, MANY: {}}
+    for _ in range(ROUNDS):
+        for jobs, told in found.items():
+            _filled(stand, jobs)
+            for name, call in _calls(stand.database).items():
+                told.setdefault(name, []).append(_median_ms(call))
+            with stand.apis() as [server]:
+                for name, taken in _requests([server.url]).items():
+                    told.setdefault(name, []).append(taken)
+    goals = []
+    for name, few in found[FEW].items():
+        less, more = statistics.median(few), statistics.median(found[MANY][name])
+        goals.append(
+            at_most(
+                f"{name}: {MANY:,} waiting against {FEW}",
+                MOST,
+                more / less,
+                "times",
+                remark=f" ({less:.2f} ms, {more:.2f} ms)",
+            )
+        )
+    _filled(stand, MANY)
+    began = time.perf_counter()
+    counts.loads(stand.database)
+    # For people who look at the table; it is asked every 5 s and by nobody who waits.
+    goals.append(
+        Goal(
+            f"load of all queues with {MANY:,} waiting",
+            "told",
+            f"{(time.perf_counter() - began) * 1000:.0f} ms",
+            missed=False,
+        )
+    )
+    stand.empty()
+    return goals
