@@ -152,6 +152,7 @@ tasks = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("finished_at", DateTime(timezone=True)),
     Column("trace_parent", Text),
+    Column("alone", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("job_id", "kind", "part_index", postgresql_nulls_not_distinct=True),
     CheckConstraint(
         "(state = 'running') = (owner IS NOT NULL AND lease_until IS NOT NULL)",
@@ -216,5 +217,7 @@ workers = Table(
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("session_lock", Integer),
+    Column("error_code", Text),
+    Column("error_detail", AnyText),
     CheckConstraint(_QUEUE_NAME, name="queue"),
 )
