@@ -229,6 +229,12 @@ def expire(database: Database, task_id: str) -> None:
     )
 
 
+def die_alone(database: Database, task: Task) -> None:
+    """As `expire`, for a worker that did nothing else."""
+    leases.mark_alone(database, task)
+    expire(database, task.id)
+
+
 def queued(database: Database, queue: str) -> list[str]:
     """The ids of the waiting tasks of a queue."""
     return [

@@ -14,7 +14,8 @@ import random
 import sys
 import time
 
-from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.faults import Fault
+from tests.chaos.kinds import FAULTS
 from tests.chaos.rounds import Chaos, chaos
 
 A_ROUND = 5
@@ -40,11 +41,14 @@ def main() -> int:
     if asked.list:
         sys.stdout.writelines(f"{fault.number:>3}  {fault.name}\n" for fault in chosen)
         return 0
-    with chaos() as running:
-        if asked.mixed:
-            running.round(chosen, len(chosen), asked.seed)
-            return 0
-        return 0 if all(run(running, one, asked.times, asked.seed) for one in chosen) else 1
+    for place in dict.fromkeys(fault.place for fault in chosen):
+        here = [fault for fault in chosen if fault.place is place]
+        with chaos(place) as running:
+            if asked.mixed:
+                running.round(here, len(here), asked.seed)
+            elif not all(run(running, one, asked.times, asked.seed) for one in here):
+                return 1
+    return 0
 
 
 def run(running: Chaos, fault: Fault, times: int, seed: int) -> bool:

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 from hearsight_core.contract import TERMINAL, JobStatus
-from tests.chaos.jobs import Wanted
 from tests.chaos.processes import until
+from tests.chaos.wanted import Wanted
 from tests.chaos.watching import Watcher
 from tests.chaos.world import World
 from tests.speech import word_error_rate
 
 SAME_WORDS = 0.01
-SETTLE_S = 180.0
+SETTLE_S = 600.0
 SWEPT_S = 90.0
 
 
@@ -65,6 +65,7 @@ def all_ended(world: World, jobs: list[Wanted]) -> None:
             found,
             _tasks(world, job.job_id),
         )
+        assert not job.codes or found["error_code"] in job.codes, (job, found)
     until(lambda: not _busy(world), SETTLE_S, lambda: f"still in work: {_busy(world)}")
 
 

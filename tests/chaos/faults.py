@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from tests.chaos.places import PLAIN, Place
 from tests.chaos.processes import Process
 from tests.chaos.world import World
 
@@ -21,24 +22,34 @@ Do = Callable[[World, random.Random], None]
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of fault; `pause_s` is the time between two of its injections, from and to."""
+    """One kind of fault; `pause_s` is the time between two of its injections, from and to.
+
+    `place` is where it can be done, `after` looks at the system when the jobs have ended.
+    """
 
     number: int
     name: str
     do: Do
     pause_s: tuple[float, float] = (0.5, 3.0)
+    place: Place = PLAIN
+    after: Callable[[World], None] = lambda _: None
 
 
 FAULTS: dict[str, Fault] = {}
 
 
 def fault(
-    number: int, name: str, *, pause_s: tuple[float, float] = (0.5, 3.0)
+    number: int,
+    name: str,
+    *,
+    pause_s: tuple[float, float] = (0.5, 3.0),
+    place: Place = PLAIN,
+    after: Callable[[World], None] = lambda _: None,
 ) -> Callable[[Do], Do]:
     """Enters a function into the list, under the number of its kind."""
 
     def enter(do: Do) -> Do:
-        FAULTS[name] = Fault(number, name, do, pause_s)
+        FAULTS[name] = Fault(number, name, do, pause_s, place, after)
         return do
 
     return enter

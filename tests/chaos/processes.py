@@ -30,6 +30,7 @@ class Process:
         self.wanted = True
         self.starts = 0
         self.codes: list[int] = []
+        self.memory_mib: int | None = None
         self._running: subprocess.Popen[bytes] | None = None
 
     @property
@@ -76,11 +77,23 @@ class Process:
         if running is not None:
             code = running.poll()
             if code is None:
+                self._limit_memory(running)
                 return
             self.codes.append(code)
             self._running = None
         if self.wanted:
             self._start()
+
+    def _limit_memory(self, running: "subprocess.Popen[bytes]") -> None:
+        """Kills it when it takes more memory than it may, as the kernel does in a container."""
+        if self.memory_mib is None:
+            return
+        try:
+            pages = int(Path(f"/proc/{running.pid}/statm").read_text("ascii").split()[1])
+        except (OSError, IndexError):
+            return  # it ends at this moment
+        if pages * os.sysconf("SC_PAGE_SIZE") > self.memory_mib * 1024 * 1024:
+            running.kill()
 
     def _start(self) -> None:
         with self.log.open("ab") as output:

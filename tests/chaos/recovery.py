@@ -16,11 +16,13 @@ from hearsight_core.contract import TERMINAL, JobStatus
 from tests.chaos import world
 from tests.chaos.faults import process_of
 from tests.chaos.jobs import Asking, status_of
+from tests.chaos.places import Place
 from tests.chaos.processes import Process, until
 from tests.chaos.world import World
 from tests.servers.media import media_server
 from tests.speech import joined, write_wav
 
+TOLD = Place("an engine that is told", asr_module="tests.chaos.told_asr")
 RECORDING = "five-minutes.wav"
 RECORDING_S = 300.0
 BYTES_A_SECOND = 3_000_000
@@ -81,7 +83,7 @@ def measure(kills: int, seed: int) -> Measured:
         }
         with (
             media_server(served) as media,
-            world.running(home, media, asr_module="tests.chaos.told_asr", settings=settings) as up,
+            world.running(home, media, place=TOLD, settings=settings) as up,
         ):
             jobs = [0]
             while measured.kills < kills:

@@ -14,6 +14,7 @@ from tests.chaos import checks, world
 from tests.chaos.checks import Undisturbed
 from tests.chaos.faults import Fault
 from tests.chaos.jobs import LONG, SHORT, Asking, People, make_media, status_of
+from tests.chaos.places import PLAIN, Place
 from tests.chaos.watching import Watcher
 from tests.chaos.world import World
 from tests.servers.media import media_server
@@ -40,6 +41,7 @@ class Chaos:
             AssertionError: something was lost, doubled or left behind.
         """
         self.rounds += 1
+        self.world.guests.clear()
         chance = random.Random(seed)  # noqa: S311  a test's chance, nothing secret
         people = People(self.world, seed, FIRST_ID + self.rounds * IDS_A_ROUND)
         watched = [job for job in people.jobs if job.has_text and "retried" not in job.kind]
@@ -49,10 +51,12 @@ class Chaos:
         finally:
             for watcher in watchers:
                 watcher.give_up()
-        checks.one_result(self.world, people.jobs, self.undisturbed)
+        checks.one_result(self.world, [*people.jobs, *self.world.guests], self.undisturbed)
         checks.nothing_missed(self.world, watchers)
         self.world.await_ready()
         checks.no_orphans(self.world)
+        for fault in faults:
+            fault.after(self.world)
 
     def _struck(
         self,
@@ -71,7 +75,7 @@ class Chaos:
         finally:
             self.world.heal()
             people.join()
-        checks.all_ended(self.world, people.jobs)
+        checks.all_ended(self.world, [*people.jobs, *self.world.guests])
         for watcher in watchers:
             watcher.join(WATCHED_S)
 
@@ -86,8 +90,8 @@ class Chaos:
 
 
 @contextmanager
-def chaos(asr_module: str = "hearsight_asr_worker") -> Iterator[Chaos]:
-    """A system that has transcribed every recording once, undisturbed.
+def chaos(place: Place = PLAIN) -> Iterator[Chaos]:
+    """A system in `place` that has transcribed every recording once, undisturbed.
 
     Its folder is not pytest's: as root, PostgreSQL runs as another user, which has to get in.
     """
@@ -96,7 +100,8 @@ def chaos(asr_module: str = "hearsight_asr_worker") -> Iterator[Chaos]:
         served = home / "served"
         served.mkdir()
         make_media(served)
-        with media_server(served) as media, world.running(home, media, asr_module=asr_module) as up:
+        place.media(served)
+        with media_server(served) as media, world.running(home, media, place=place) as up:
             yield Chaos(up, dict(_left_in_peace(up)))
 
 

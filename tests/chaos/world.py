@@ -18,12 +18,13 @@ from hearsight.stack.postgres import Postgres
 from hearsight.stack.program import Program
 from hearsight.stack.valkey import Valkey
 from hearsight_core.errors import DatabaseError
-from hearsight_core.settings import CoreSettings
 from hearsight_core.storage import ObjectStorage
 from hearsight_core.store import migrate
 from hearsight_core.store.database import Database
+from tests.chaos.places import PLAIN, Objects, Place
 from tests.chaos.processes import Keeper, Process
 from tests.chaos.proxy import Proxy
+from tests.chaos.wanted import Wanted
 from tests.servers.media import MediaServer
 from tests.store import rows
 
@@ -32,6 +33,7 @@ APIS = 2
 WORKERS = 2
 AWAY_S = 90.0
 AGAIN_S = 0.2
+FIRST_GUEST = 900_000
 
 QUICK: Mapping[str, str] = {
     "HEARSIGHT_LEASE_S": "6",
@@ -69,11 +71,15 @@ class World:
     environment: dict[str, str]
     database: Database
     storage: ObjectStorage
+    objects: Objects
     servers: dict[str, Process] = field(default_factory=dict)
     apis: list[Process] = field(default_factory=list)
     downloads: list[Process] = field(default_factory=list)
     asrs: list[Process] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
+    guests: list[Wanted] = field(default_factory=list)
+    """Jobs of this round that faults have asked for."""
+    guests_ever: int = 0
 
     @property
     def media_folder(self) -> Path:
@@ -89,6 +95,11 @@ class World:
     def services(self) -> list[Process]:
         """What HearSight itself is."""
         return [*self.apis, *self.workers]
+
+    def guest_id(self) -> int:
+        """A number for a job that a fault asks for."""
+        self.guests_ever += 1
+        return FIRST_GUEST + self.guests_ever
 
     def rows(self, query: str, **values: object) -> list[dict[str, object]]:
         """What the database holds, asked past the proxies; waits while PostgreSQL is away."""
@@ -121,6 +132,7 @@ class World:
             proxy.stall(on=False)
             proxy.delay(0)
             proxy.lose_answers(0)
+        self.objects.heal()
 
     def words(self) -> str:
         """The last words of all, for a failing run."""
@@ -151,7 +163,7 @@ def running(
     home: Path,
     media: MediaServer,
     *,
-    asr_module: str = "hearsight_asr_worker",
+    place: Place = PLAIN,
     settings: Mapping[str, str] = QUICK,
 ) -> Iterator[World]:
     """The system, up and ready, in `home` for the length of the block."""
@@ -169,6 +181,7 @@ def running(
         proxies = [
             stack.enter_context(Proxy(port)) for port in (postgres.port, valkey.port, valkey.port)
         ]
+        objects = stack.enter_context(place.objects(home))
         environment = {
             "HEARSIGHT_HOST": HOST,
             "HEARSIGHT_METRICS_HOST": HOST,
@@ -177,12 +190,13 @@ def running(
             ),
             "HEARSIGHT_BROKER_URL": f"redis://{HOST}:{proxies[1].port}/0",
             "HEARSIGHT_REDIS_URL": f"redis://{HOST}:{proxies[2].port}/1",
-            "HEARSIGHT_STORAGE_URL": (home / "media").as_uri(),
+            **objects.environment,
             "HEARSIGHT_SCRATCH_DIR": str(home / "scratch"),
             "HEARSIGHT_DOWNLOAD_ALLOW_HOSTS": media.authority,
             "HEARSIGHT_DATABASE_POOL_SIZE": "6",
             "PYTHONDONTWRITEBYTECODE": "1",
             **settings,
+            **place.settings,
         }
         database = Database(postgres.url, pool_size=8, application="chaos")
         stack.callback(database.close)
@@ -197,17 +211,16 @@ def running(
             news_proxy=proxies[2],
             environment=environment,
             database=database,
-            storage=ObjectStorage.from_settings(
-                CoreSettings(storage_url=environment["HEARSIGHT_STORAGE_URL"])
-            ),
+            storage=objects.opened(),
+            objects=objects,
             servers=servers,
         )
-        _start_services(world, asr_module)
+        _start_services(world, place)
         world.await_ready()
         yield world
 
 
-def _start_services(world: World, asr_module: str) -> None:
+def _start_services(world: World, place: Place) -> None:
     def start(name: str, module: str, setting: str) -> Process:
         port = ports.free_port()
         if setting == "HEARSIGHT_PORT":
@@ -221,4 +234,5 @@ def _start_services(world: World, asr_module: str) -> None:
         world.apis.append(start(f"api-{number}", "hearsight_api", "HEARSIGHT_PORT"))
     for number in range(WORKERS):
         world.downloads.append(start(f"download-{number}", "hearsight_download_worker", metrics))
-        world.asrs.append(start(f"asr-{number}", asr_module, metrics))
+        world.asrs.append(start(f"asr-{number}", place.asr_module, metrics))
+        world.asrs[-1].memory_mib = place.asr_memory_mib

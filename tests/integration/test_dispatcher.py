@@ -38,6 +38,7 @@ from tests.store import (
     accepted,
     claimed,
     cut,
+    die_alone,
     downloading,
     expire,
 )
@@ -271,7 +272,7 @@ def test_a_job_that_used_up_its_tries_is_told_as_failed(
     made = accepted(database)
     one = dispatcher()
     for _ in range(AT_ONCE.max_failures):
-        expire(database, claimed(database, made.task_id).task.id)
+        die_alone(database, claimed(database, made.task_id).task)
         one.round()
     snapshot = news.snapshot(made.job.id)
     assert snapshot is not None
@@ -371,7 +372,7 @@ def test_a_lease_that_ran_out_counts_as_a_try_and_in_the_end_as_a_failed_job(
     failed = JOBS_FINISHED.labels(status="failed", code="worker.lost")._value
     before = retries.get(), failed.get()
     for _ in range(AT_ONCE.max_failures):
-        expire(database, claimed(database, made.task_id).task.id)
+        die_alone(database, claimed(database, made.task_id).task)
         one.round()
     assert (retries.get(), failed.get()) == (before[0] + 2, before[1] + 1)
 

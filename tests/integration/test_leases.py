@@ -24,6 +24,7 @@ from tests.store import (
     claim,
     claimed,
     cut,
+    die_alone,
     downloading,
     expire,
     recognise,
@@ -176,7 +177,7 @@ def test_a_heartbeat_tells_to_stop(database: Database, how: str) -> None:
         control.mark_deleted(database, download.job_id, EN)
     else:
         part = claimed(database, add_part(database, download, 0), owner="asr")
-        expire(database, part.task.id)
+        die_alone(database, part.task)
         _taken_back(database, RetryPolicy(max_failures=1, backoff_s=0, backoff_max_s=0))
     assert _beat(database, {download.id: download.attempt}) == Beat(
         held=frozenset({download.id}), stop=frozenset({download.id})
@@ -212,7 +213,7 @@ def test_an_expired_lease_is_taken_back_and_counts_as_a_failure(database: Databa
 def test_a_task_that_loses_its_worker_too_often_fails_its_job(database: Database) -> None:
     made = accepted(database)
     for _ in range(AT_ONCE.max_failures):
-        expire(database, claimed(database, made.task_id).task.id)
+        die_alone(database, claimed(database, made.task_id).task)
         _taken_back(database)
     job = listing.get(database, made.job.id)
     assert (job.status, job.error_code) == (JobStatus.FAILED, "worker.lost")

@@ -126,7 +126,11 @@ class Life:
     def cut_off(self, choose: Choose) -> None:
         """A worker's lease runs out, though the worker may still write."""
         if self.claims:
-            expire_if_running(self.database, self.claims[choose(len(self.claims))].task.id)
+            task = self.claims[choose(len(self.claims))].task
+            if choose(2):
+                with contextlib.suppress(LeaseLost):
+                    leases.mark_alone(self.database, task)
+            expire_if_running(self.database, task.id)
             leases.take_back(self.database, AT_ONCE, EN)
 
     def cancel(self, _: Choose) -> None:

@@ -287,7 +287,7 @@ def test_a_worker_whose_task_was_taken_over_stops_and_records_nothing(
     with _running(worker, hint) as running:
         # As if this worker had been cut off: between two of its heartbeats another takes over.
         with database.begin() as connection:
-            connection.exec_driver_sql("LOCK TABLE workers")
+            connection.exec_driver_sql("LOCK TABLE workers IN SHARE MODE")
             _take_over(database, hint)
         assert running.outcome() is None
     [row] = rows(database, "SELECT state, owner, attempt, failures FROM tasks")

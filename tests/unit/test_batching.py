@@ -9,8 +9,8 @@ import structlog
 from structlog.testing import capture_logs
 
 from hearsight_asr_worker.batching import BatchDone, Batcher
-from hearsight_asr_worker.faults import DeviceLostError
-from hearsight_core.errors import OutOfMemoryError, RecognitionError
+from hearsight_asr_worker.stopwatch import Stopwatch
+from hearsight_core.errors import DeviceFailedError, OutOfMemoryError, RecognitionError
 
 Run = Callable[[str, Sequence[int]], Sequence[int]]
 
@@ -170,6 +170,50 @@ def test_an_item_that_does_not_fit_alone_is_out_of_memory(make: Make, error: Exc
             future.result(30)
 
 
+def test_what_can_not_be_done_fails_alone_and_all_that_shared_its_batch_is_done(
+    make: Make, device: Device
+) -> None:
+    def picky(key: str, items: Sequence[int]) -> list[int]:
+        done = device.run(key, items)
+        if 13 in items:
+            raise ValueError("unlucky")
+        return done
+
+    batcher = make(picky)
+    device.hold()
+    first = submit(batcher, "en", [0])
+    assert device.busy.acquire(timeout=30)
+    futures = submit(batcher, "en", [10, 11, 12, 13, 14])
+    device.release()
+    assert first[0].result(30) == 0
+    assert isinstance(futures[3].exception(30), RecognitionError)
+    others = [future.result(30) for future in (*futures[:3], futures[4])]
+    assert others == [20, 22, 24, 28]
+    # The device had room for all of them: later batches are as large as before.
+    device.hold()
+    first = submit(batcher, "en", [0])
+    again = submit(batcher, "en", list(range(20, 28)))
+    device.release()
+    assert [future.result(30) for future in [*first, *again]] == [0, *range(40, 56, 2)]
+    assert max(len(items) for _, items in device.batches[-2:]) == 8
+
+
+def test_the_time_of_the_oldest_batch_is_told_while_it_is_in_work(device: Device) -> None:
+    stopwatch = Stopwatch()
+    batcher = Batcher(device.run, streams=1, batch_size=8, stopwatch=stopwatch)
+    try:
+        assert stopwatch.longest_s() == 0
+        device.hold()
+        [running] = submit(batcher, "en", [1])
+        assert device.busy.acquire(timeout=30)
+        assert stopwatch.longest_s() > 0
+        device.release()
+        assert running.result(30) == 2
+    finally:
+        batcher.close()
+    assert stopwatch.longest_s() == 0
+
+
 def test_a_failure_reaches_every_caller_of_the_batch_as_an_error_of_its_own(make: Make) -> None:
     def broken(_: str, __: Sequence[int]) -> list[int]:
         raise ValueError("no such token")
@@ -196,7 +240,7 @@ def test_a_failed_batch_does_not_end_the_stream(make: Make) -> None:
 
 def test_too_few_results_are_a_failure(make: Make) -> None:
     def short(_: str, __: Sequence[int]) -> list[int]:
-        return [1]
+        return []
 
     for future in submit(make(short), "en", [1, 2]):
         assert isinstance(future.exception(30), RecognitionError)
@@ -215,8 +259,8 @@ def test_a_lost_device_fails_all_that_waits_and_all_that_comes(make: Make) -> No
     assert arrived.wait(30)
     futures += submit(batcher, "fr", [2])
     broken.set()
-    assert all(isinstance(future.exception(30), DeviceLostError) for future in futures)
-    assert isinstance(submit(batcher, "en", [3])[0].exception(30), DeviceLostError)
+    assert all(isinstance(future.exception(30), DeviceFailedError) for future in futures)
+    assert isinstance(submit(batcher, "en", [3])[0].exception(30), DeviceFailedError)
 
 
 def test_a_cancelled_item_never_reaches_the_device(make: Make, device: Device) -> None:
@@ -311,9 +355,8 @@ def test_a_line_about_a_batch_names_the_tasks_in_it(make: Make) -> None:
         with structlog.contextvars.bound_contextvars(**one):
             alone = submit(batcher, "key", [1, 2])
         assert all(future.exception(30) for future in alone)
-    [line] = lines
-    assert line["batch_size"] == 2
-    assert one.items() <= line.items()
+    assert [line["batch_size"] for line in lines] == [1, 1, 1]
+    assert all(one.items() <= line.items() for line in lines)
     device = Device()
     device.hold()
 
@@ -331,5 +374,6 @@ def test_a_line_about_a_batch_names_the_tasks_in_it(make: Make) -> None:
     with capture_logs() as lines:
         device.release()
         assert all(future.exception(30) for future in [*first, *futures])
-    assert (lines[-1]["task_ids"], lines[-1]["job_ids"]) == (["t1", "t2"], [1, 2])
-    assert lines[-1]["trace_ids"] == ["1", "2"]
+    [halved] = [line for line in lines if line["event"] == "asr_batch_halved"]
+    assert (halved["task_ids"], halved["job_ids"]) == (["t1", "t2"], [1, 2])
+    assert halved["trace_ids"] == ["1", "2"]

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import structlog
 
 from hearsight_core.broker import HintSender
-from hearsight_core.errors import HearSightError, WorkerLostError
+from hearsight_core.errors import HearSightError
 from hearsight_core.jobs import progress_of
 from hearsight_core.messages import Language
 from hearsight_core.missing import Missing
@@ -133,8 +133,9 @@ class Dispatcher:
                 attempt=taken.task.attempt,
                 trace_id=job.trace_id,
                 status=job.status,
+                code=taken.error.code,
             )
-            told.tell_retry(taken.queue, WorkerLostError.code, job)
+            told.tell_retry(taken.queue, taken.error.code, job)
             told.tell_end(job)
             self._news.publish(progress_of(job))
         for worker in leases.strike_off(self._database, dead):

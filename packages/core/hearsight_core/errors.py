@@ -44,6 +44,8 @@
     │   └── CorruptError             media.corrupt
     ├── AsrError               recognition
     │   ├── OutOfMemoryError         asr.out_of_memory     retryable
+    │   ├── DeviceFailedError        asr.device_failed     retryable
+    │   ├── EngineHungError          asr.hung              retryable
     │   ├── ModelMissingError        asr.model_missing
     │   ├── DeviceMissingError       asr.device_missing
     │   ├── LanguageUnsupportedError asr.unsupported_language
@@ -53,6 +55,7 @@
     │   ├── RedisUnavailableError    storage.redis         retryable
     │   ├── ReaderRoleError          storage.reader_role
     │   ├── ObjectStoreError         storage.object_store  retryable
+    │   │   └── AccessDeniedError        storage.denied        retryable
     │   └── DiskFullError            storage.disk_full     retryable
     ├── WorkerLostError        worker.lost                 retryable
     ├── UnexpectedError        internal.unexpected         retryable
@@ -79,6 +82,8 @@ class HearSightError(Exception):
 
     code: ClassVar[str] = "internal.unexpected"
     retryable: ClassVar[bool] = False
+    hits_process: ClassVar[bool] = False
+    """Whether it befalls a process and all that it does: any task in it may be the cause."""
 
     def __init__(self, *, detail: str = "", **values: object) -> None:
         self.detail = detail
@@ -96,6 +101,14 @@ class HearSightError(Exception):
         own = {cls.code} if cls.retryable or not retryable else set()
         below = [kind for kind in cls.__subclasses__() if not issubclass(kind, Interruption)]
         return own.union(*(kind.codes(retryable=retryable) for kind in below))
+
+    @classmethod
+    def of_code(cls, code: str) -> "type[HearSightError] | None":
+        """The error, this one or one below it, that has brought `code` into the tree."""
+        if cls.__dict__.get("code") == code:
+            return cls
+        found = (kind.of_code(code) for kind in cls.__subclasses__())
+        return next((kind for kind in found if kind is not None), None)
 
 
 class RequestError(HearSightError):
@@ -365,6 +378,27 @@ class OutOfMemoryError(AsrError):
 
     code = "asr.out_of_memory"
     retryable = True
+    hits_process = True
+
+
+class DeviceFailedError(AsrError):
+    """The device fails from now on: only a new process can use it again.
+
+    CUDA errors other than a failed allocation are sticky, they corrupt the process's context (CUDA
+    C++ programming guide, "Error Checking").
+    """
+
+    code = "asr.device_failed"
+    retryable = True
+    hits_process = True
+
+
+class EngineHungError(AsrError):
+    """The engine did not come back from a batch."""
+
+    code = "asr.hung"
+    retryable = True
+    hits_process = True
 
 
 class ModelMissingError(AsrError):
@@ -423,6 +457,12 @@ class ObjectStoreError(StorageError):
     retryable = True
 
 
+class AccessDeniedError(ObjectStoreError):
+    """The object store does not let us do this."""
+
+    code = "storage.denied"
+
+
 class DiskFullError(StorageError):
     """No room left."""
 
@@ -435,6 +475,7 @@ class WorkerLostError(HearSightError):
 
     code = "worker.lost"
     retryable = True
+    hits_process = True
 
 
 class UnexpectedError(HearSightError):

@@ -137,6 +137,8 @@ class Task:
     attempt: int
     failures: int
     part_index: int | None
+    error_code: str | None = None
+    """How the last failed attempt ended."""
     trace_parent: str | None = None
     """The span that made the task, as a W3C traceparent; every attempt's is below it."""
 

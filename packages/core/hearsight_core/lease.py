@@ -31,21 +31,23 @@ class Lease:
         """The span of this attempt: what it asks others to do is told below it."""
         self._holder = holder
         self._stop = threading.Event()
+        self._give_way = threading.Event()
         self._lost = threading.Event()
 
     def check(self) -> None:
         """A checkpoint: call it between any two steps that could take long.
 
         Raises:
-            Draining: this process is about to end. LeaseLost, Cancelled: as `check_held`.
+            Draining: this process is about to end, or another task needs it for itself.
+            LeaseLost, Cancelled: as `check_held`.
         """
         if not self.goes_on():
             raise Draining
 
     def goes_on(self) -> bool:
-        """As `check`, for work that has its own way to end: False when this process drains."""
+        """As `check`, for work that has its own way to end: False where that says Draining."""
         self.check_held()
-        return not self._holder.draining.is_set()
+        return not (self._holder.draining.is_set() or self._give_way.is_set())
 
     def check_held(self) -> None:
         """A checkpoint that a drain passes, for work that is done and only has to be stored.
@@ -68,6 +70,10 @@ class Lease:
     def lose(self) -> None:
         """Notes that the heartbeat found the task in other hands."""
         self._lost.set()
+
+    def give_way(self) -> None:
+        """Notes that the task has to go back to the queue, as in a drain."""
+        self._give_way.set()
 
     def stop(self) -> None:
         """Notes that the heartbeat found the job cancelled, failed or deleted."""

@@ -189,6 +189,17 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "The device ran out of memory. Lower HEARSIGHT_ASR_BATCH_SIZE or use a smaller model.",
         "设备内存不足。请调小 HEARSIGHT_ASR_BATCH_SIZE 或使用更小的模型。",
     ),
+    "asr.device_failed": (
+        "The device failed while this was recognised. If a retry fails the same way, look at the"
+        " ASR worker's log and at the GPU (nvidia-smi).",
+        "识别过程中设备发生故障。如重试后仍失败，请查看识别进程的日志并检查 GPU（nvidia-smi）。",
+    ),
+    "asr.hung": (
+        "The engine hung while this was recognised, and its worker was replaced. Retry the job; if"
+        " slow hardware needs longer, raise HEARSIGHT_ASR_BATCH_TIMEOUT_S.",
+        "识别引擎卡死，其进程已被替换。请重试；如因硬件较慢而需要更长时间，请调大"
+        " HEARSIGHT_ASR_BATCH_TIMEOUT_S。",
+    ),
     "asr.model_missing": (
         "The model {model} can't be loaded. Check HEARSIGHT_MODEL: a name known to faster-whisper"
         " (needs the hub) or the path of a converted model.",
@@ -224,13 +235,20 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "The object store does not answer as it should. Check it with: hearsight doctor",
         "对象存储异常。请用 hearsight doctor 检查。",
     ),
+    "storage.denied": (
+        "The object store refuses access. Check its credentials and the rights on the bucket or"
+        " folder that HEARSIGHT_STORAGE_URL names, then retry the job.",
+        "对象存储拒绝访问。请检查其凭据，以及对 HEARSIGHT_STORAGE_URL 所指存储桶或文件夹的权限，"
+        "然后重试该任务。",
+    ),
     "storage.disk_full": (
         "No room is left on the disk. Free some space, then retry the job.",
         "磁盘空间不足。请清理后重试。",
     ),
     "worker.lost": (
-        "The worker died or was cut off in the middle of this task.",
-        "处理该任务的进程中途退出或失联。",
+        "The worker died or was cut off in the middle of this task. If a retry ends the same way,"
+        " look at how the worker ended: it may need more memory.",
+        "处理该任务的进程中途退出或失联。如重试后仍如此，请查看该进程的退出原因：可能需要更多内存。",
     ),
     "worker.lease_lost": ("Another worker owns the task now.", "任务已由其他进程接管。"),
     "worker.draining": (

@@ -313,6 +313,12 @@ class AsrSettings(WorkerSettings):
     asr_streams: int | None = Field(
         None, ge=1, description="Batches in work at once; unset: one a core on cpu, 1 on cuda."
     )
+    asr_batch_timeout_s: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds after which a batch counts as hung and the worker ends itself; unset:"
+        " the length of the audio that a batch can hold, ten times that on cpu, 300 at least.",
+    )
     beam_size: int = Field(5, ge=1, description="Hypotheses the decoder follows.")
 
 

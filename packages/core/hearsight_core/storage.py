@@ -19,10 +19,10 @@ from urllib.parse import unquote, urlsplit
 
 import obstore
 import structlog
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import ObjectStore, from_url
 
-from hearsight_core.errors import DiskFullError, ObjectStoreError
+from hearsight_core.errors import AccessDeniedError, DiskFullError, ObjectStoreError
 from hearsight_core.settings import CoreSettings, masked
 
 if TYPE_CHECKING:
@@ -85,9 +85,9 @@ def _failures(what: str) -> Iterator[None]:
             raise DiskFullError(detail=what) from error
         if isinstance(error, FileNotFoundError):
             raise ObjectMissingError(detail=what) from error
-        raise ObjectStoreError(
-            detail=f"{what}: {str(error).strip().partition(chr(10))[0]}"
-        ) from error
+        denied = isinstance(error, PermissionError | PermissionDeniedError | UnauthenticatedError)
+        kind = AccessDeniedError if denied else ObjectStoreError
+        raise kind(detail=f"{what}: {str(error).strip().partition(chr(10))[0]}") from error
 
 
 @contextmanager
@@ -97,6 +97,24 @@ def _refusals(url: str) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ObjectStoreError(detail=f"{masked(url)!r} is no URL of a store") from error
+
+
+def _blocks(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The bytes from `start` up to `end` in pieces, each read by a request of its own.
+
+    A request has a time within which its last byte must be there, however large the object is and
+    however slowly somebody takes it.
+    """
+    for first in range(start, end, BLOCK_BYTES):
+        yield first, min(end, first + BLOCK_BYTES)
+
+
+def _whole(key: str, block: obstore.Bytes, length: int) -> bytes:
+    """The block's bytes, if it is as long as it was asked to be."""
+    content = bytes(block)
+    if len(content) != length:
+        raise ObjectStoreError(detail=f"get {key}: {len(content)} bytes came for {length}")
+    return content
 
 
 def _stat(found: "ObjectMeta") -> "Stat":
@@ -188,8 +206,9 @@ class ObjectStorage:
         """Copies an object to `path`, yielding the number of bytes written so far."""
         written = 0
         with _failures(f"get {key}"), path.open("wb") as file:
-            for block in obstore.get(self._store, key).stream(min_chunk_size=BLOCK_BYTES):
-                written += file.write(bytes(block))
+            for start, end in _blocks(0, self.size(key)):
+                block = obstore.get_range(self._store, key, start=start, end=end)
+                written += file.write(_whole(key, block, end - start))
                 yield written
 
     def size(self, key: str) -> int:
@@ -200,9 +219,9 @@ class ObjectStorage:
     async def read_range(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
         """Yields the bytes from `start` up to, not including, `end`."""
         with _failures(f"get {key}"):
-            found = await obstore.get_async(self._store, key, options={"range": (start, end)})
-            async for block in found.stream(min_chunk_size=BLOCK_BYTES):
-                yield bytes(block)
+            for first, last in _blocks(start, end):
+                block = await obstore.get_range_async(self._store, key, start=first, end=last)
+                yield _whole(key, block, last - first)
 
     def writer(self, key: str) -> "ObjectWriter":
         """Opens `key` for writing from an event loop; it appears when the writer is left well."""

@@ -6,11 +6,12 @@ for all of them in one statement, and keeps the session by which a dead process 
 
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import structlog
 
@@ -19,7 +20,9 @@ from hearsight_core.contract import Hint
 from hearsight_core.errors import (
     Cancelled,
     DatabaseError,
+    DeviceFailedError,
     Draining,
+    EngineHungError,
     HearSightError,
     Interruption,
     LeaseLost,
@@ -28,6 +31,7 @@ from hearsight_core.errors import (
 from hearsight_core.jobs import Job, Task, progress_of
 from hearsight_core.lease import Lease
 from hearsight_core.progress import News
+from hearsight_core.room import Room
 from hearsight_core.settings import WorkerSettings
 from hearsight_core.store import leases, outcomes
 from hearsight_core.store.database import Database
@@ -45,6 +49,12 @@ RECORD_PAUSE_S = 1.0
 
 SESSION_PAUSE_S = 0.3
 """Pause between tries to begin a session anew; the dispatcher waits a second for it."""
+
+EXIT_CODES = {EngineHungError.code: 70, DeviceFailedError.code: 71}
+"""How a process ends that has given itself up, by the reason."""
+
+LAST_WORDS_S = 5.0
+"""How long such a process tries to leave the reason behind."""
 
 
 class Worker:
@@ -71,8 +81,7 @@ class Worker:
         self._hints = hints
         self._policy = RetryPolicy.of(settings)
         self._heartbeat_s = settings.heartbeat_s
-        self._leases: dict[str, Lease] = {}
-        self._guard = threading.Lock()
+        self._room = Room(self.draining)
         self._ended = threading.Event()
         self._session = WorkerSession(database)
         self._last_beat = time.monotonic()
@@ -132,8 +141,33 @@ class Worker:
         Returns:
             What the Celery result shows, or None if there was nothing to claim or to record.
         """
-        if self.draining.is_set():
-            return None
+        with self._room.entered() as admitted:
+            return self._claimed(hint, work, then) if admitted else None
+
+    def abandon(self, error: HearSightError) -> NoReturn:
+        """Ends this process at once, for nothing done in it can be trusted any more.
+
+        Its tasks are taken back with `error` as the reason.
+        """
+        self.draining.set()
+        # In a thread, which can be left: PostgreSQL may not answer, or the thread hold its lock.
+        saying = threading.Thread(target=self._leave_word, args=(error,), daemon=True)
+        saying.start()
+        saying.join(LAST_WORDS_S)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(EXIT_CODES[error.code])
+
+    def _leave_word(self, error: HearSightError) -> None:
+        try:
+            leases.note_end(self.database, self.id, error)
+        except DatabaseError as failure:
+            log.warning("the worker could not say why it ends", error=str(failure))
+
+    def _claimed(
+        self, hint: Hint, work: Callable[[Lease], None], then: Callable[[Job], None]
+    ) -> dict[str, object] | None:
+        """As `run`, for a process that takes tasks."""
         try:
             claim = leases.claim(self.database, hint, owner=self.id, lease_s=self.lease_s)
         except DatabaseError as error:
@@ -144,17 +178,14 @@ class Worker:
             HINTS.labels(queue=self.queue, fate="stale").inc()
             return None
         lease = Lease(claim, self)
-        with self._guard:
-            self._leases[claim.task.id] = lease
-        try:
-            with told.attempt(self.queue, claim.task, waited_s=claim.waited_s):
-                lease.trace_parent = traces.here()
-                log.info("claimed", kind=claim.task.kind, waited_s=round(claim.waited_s, 3))
-                self.publish(claim.job)
-                return self._outcome(lease, work, then)
-        finally:
-            with self._guard:
-                del self._leases[claim.task.id]
+        with (
+            self._room.held(lease),
+            told.attempt(self.queue, claim.task, waited_s=claim.waited_s),
+        ):
+            lease.trace_parent = traces.here()
+            log.info("claimed", kind=claim.task.kind, waited_s=round(claim.waited_s, 3))
+            self.publish(claim.job)
+            return self._outcome(lease, work, then)
 
     def publish(self, job: Job) -> None:
         """Tells the watchers how the stored job stands; nothing of a job that was deleted."""
@@ -189,9 +220,13 @@ class Worker:
         """Does the work and records the outcome; returns its name and the job after it."""
         task = lease.task
         try:
+            if self._policy.wants_alone(task):
+                log.warning("the last try after lost ones: alone in this process")
+                self._room.clear_for(lease)
+                leases.mark_alone(self.database, task)
             work(lease)
         except Draining:
-            log.info("given back: this worker is about to end")
+            log.info("given back: this worker is about to end, or another task has it alone")
             return "given_back", self._let_go(task)
         except Cancelled:
             log.info("stopped on request")
@@ -247,8 +282,7 @@ class Worker:
                 log.exception("the heartbeat met something nobody foresaw")
 
     def _beat(self) -> None:
-        with self._guard:
-            held = dict(self._leases)
+        held = self._room.leases()
         session_lock = self._session.renewed()
         sent = time.monotonic()
         beat = leases.heartbeat(
@@ -261,11 +295,9 @@ class Worker:
             session_lock=session_lock,
         )
         self._last_beat = sent
-        with self._guard:
-            for task_id, lease in held.items():
-                if self._leases.get(task_id) is not lease:
-                    continue  # finished while the heartbeat was on its way
-                if task_id not in beat.held:
-                    lease.lose()
-                elif task_id in beat.stop:
-                    lease.stop()
+        # One that was finished while the heartbeat was on its way hears it and does not mind.
+        for task_id, lease in held.items():
+            if task_id not in beat.held:
+                lease.lose()
+            elif task_id in beat.stop:
+                lease.stop()

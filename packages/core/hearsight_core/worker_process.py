@@ -22,6 +22,7 @@ from hearsight_core.store.database import Database
 from hearsight_core.telemetry import logs, metrics
 from hearsight_core.telemetry.probes import ProbeServer
 from hearsight_core.telemetry.traces import WORKER_SERVICE, tracing
+from hearsight_core.watchdog import Watchdog
 from hearsight_core.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -50,19 +51,28 @@ def configure_logs(settings: WorkerSettings) -> None:
     )
 
 
-def serve(queue: str, settings: WorkerSettings, *, slots: int, work: Work) -> int:
+def serve(
+    queue: str,
+    settings: WorkerSettings,
+    *,
+    slots: int,
+    work: Work,
+    watchdog: Watchdog | None = None,
+) -> int:
     """Runs a worker of `queue` until it is told to end; returns the process's exit code.
 
     SIGTERM drains: no more tasks are taken, and those in work go back to the queue once what they
-    have done is stored.
+    have done is stored. `watchdog` ends the process if the work hangs.
     """
     kind = kind_of(queue)
     metrics.begin_worker(kind, queue)
     with tracing(WORKER_SERVICE[kind], settings.otlp_endpoint):
-        return _serve(queue, settings, slots=slots, work=work)
+        return _serve(queue, settings, slots=slots, work=work, watchdog=watchdog)
 
 
-def _serve(queue: str, settings: WorkerSettings, *, slots: int, work: Work) -> int:
+def _serve(
+    queue: str, settings: WorkerSettings, *, slots: int, work: Work, watchdog: Watchdog | None
+) -> int:
     app = celery_app(settings)
     database = Database(
         settings.database_url,
@@ -93,12 +103,19 @@ def _serve(queue: str, settings: WorkerSettings, *, slots: int, work: Work) -> i
         log.critical("the worker can't start", error=str(error))
         return 1
     probes = ProbeServer(
-        settings.metrics_host, settings.metrics_port, healthy=worker.healthy, ready=worker.ready
+        settings.metrics_host,
+        settings.metrics_port,
+        healthy=lambda: worker.healthy() or (watchdog.healthy() if watchdog else None),
+        ready=worker.ready,
     )
+    if watchdog is not None:
+        watchdog.start(worker.abandon)
     log.info("health and metrics", address=f"http://{settings.metrics_host}:{probes.port}")
     try:
         return _consume(app, worker)
     finally:
+        if watchdog is not None:
+            watchdog.close()
         probes.close()
         worker.close()
         news.close()

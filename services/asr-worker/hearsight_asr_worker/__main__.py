@@ -14,6 +14,7 @@ from hearsight_core.contract import TaskKind, queue_of
 from hearsight_core.errors import HearSightError
 from hearsight_core.first_process import end_on_sigterm
 from hearsight_core.settings import AsrSettings
+from hearsight_core.watchdog import Watchdog
 from hearsight_core.worker_process import configure_logs, serve
 
 log = structlog.get_logger(__name__)
@@ -52,6 +53,7 @@ def main() -> int:
             # One part more than streams: its audio is there when a stream falls free.
             slots=settings.worker_concurrency or engine.info.streams + 1,
             work=Transcriber(engine),
+            watchdog=Watchdog(engine.busy_s, models.batch_timeout_s(settings, engine.info.device)),
         )
     finally:
         engine.close()

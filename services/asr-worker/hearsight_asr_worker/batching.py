@@ -10,8 +10,14 @@ from typing import Any, Generic, TypeVar
 
 import structlog
 
-from hearsight_asr_worker.faults import DeviceLostError, fault_of
-from hearsight_core.errors import AsrError, OutOfMemoryError, RecognitionError
+from hearsight_asr_worker.faults import fault_of
+from hearsight_asr_worker.stopwatch import Stopwatch
+from hearsight_core.errors import (
+    AsrError,
+    DeviceFailedError,
+    OutOfMemoryError,
+    RecognitionError,
+)
 
 Key = TypeVar("Key", bound=Hashable)
 Item = TypeVar("Item")
@@ -42,8 +48,9 @@ class Batcher(Generic[Key, Item, Result]):
 
     Nothing waits for a batch to fill: an idle stream takes what is there. Few items are shared
     evenly among the streams that are idle, for two half batches side by side end sooner than one
-    whole batch. A batch that does not fit into the device's memory is halved until it does, and
-    later batches are no larger than what fitted.
+    whole batch. A batch that fails is halved, again and again, until what can't be done is alone
+    and all else is done. If the device's memory was too small for it, later batches are no larger
+    than what fitted.
     """
 
     def __init__(
@@ -53,9 +60,11 @@ class Batcher(Generic[Key, Item, Result]):
         streams: int,
         batch_size: int,
         observe: Callable[[BatchDone], None] | None = None,
+        stopwatch: Stopwatch | None = None,
     ) -> None:
         self._run = run
         self._observe = observe
+        self._stopwatch = stopwatch or Stopwatch()
         self._limit = batch_size
         self._changed = threading.Condition()
         self._waiting: list[_Entry[Key, Item, Result]] = []
@@ -73,8 +82,8 @@ class Batcher(Generic[Key, Item, Result]):
 
         Cancelling a future takes its item back if it still waits.
 
-        A future raises OutOfMemoryError if its item does not fit alone, DeviceLostError if the
-        device is gone, and RecognitionError for any other failure of its batch.
+        A future raises OutOfMemoryError if its item does not fit alone, DeviceFailedError if the
+        device is gone, and RecognitionError if its item fails for another reason.
         """
         said_of = structlog.contextvars.get_contextvars()
         entries = [_Entry[Key, Item, Result](key, item, Future(), said_of) for key, item in items]
@@ -151,9 +160,13 @@ class Batcher(Generic[Key, Item, Result]):
         return [entry for entry in picked if entry.future.set_running_or_notify_cancel()]
 
     def _do(self, batch: Sequence[_Entry[Key, Item, Result]]) -> None:
+        if isinstance(self._end, DeviceFailedError):
+            _fail(batch, self._end)
+            return
         started = time.perf_counter()
         try:
-            results = self._run(batch[0].key, [entry.item for entry in batch])
+            with self._stopwatch.running():
+                results = self._run(batch[0].key, [entry.item for entry in batch])
             answers = list(zip(batch, results, strict=True))
         except Exception as error:  # noqa: BLE001  every caller is told, and the stream lives on
             self._recover(batch, error)
@@ -165,10 +178,11 @@ class Batcher(Generic[Key, Item, Result]):
 
     def _recover(self, batch: Sequence[_Entry[Key, Item, Result]], error: Exception) -> None:
         fault = fault_of(error)
-        if isinstance(fault, OutOfMemoryError) and len(batch) > 1:
+        if not isinstance(fault, DeviceFailedError) and len(batch) > 1:
             half = (len(batch) + 1) // 2
-            with self._changed:
-                self._limit = min(self._limit, half)
+            if isinstance(fault, OutOfMemoryError):
+                with self._changed:
+                    self._limit = min(self._limit, half)
             _log.warning(
                 "asr_batch_halved", batch_size=half, detail=fault.detail, **_tasks_of(batch)
             )
@@ -176,7 +190,7 @@ class Batcher(Generic[Key, Item, Result]):
             self._do(batch[half:])
             return
         _log.error("asr_batch_failed", batch_size=len(batch), exc_info=error, **_tasks_of(batch))
-        if isinstance(fault, DeviceLostError):
+        if isinstance(fault, DeviceFailedError):
             self._stop(fault)
         _fail(batch, fault, cause=error)
 

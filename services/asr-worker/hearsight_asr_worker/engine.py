@@ -117,6 +117,7 @@ class Engine(Protocol):
         Raises:
             LanguageUnsupportedError: the model does not know the language or the task.
             OutOfMemoryError: the device has no room for even one chunk.
+            DeviceFailedError: the device failed, and will from now on.
             RecognitionError: the engine failed.
         """
         ...
@@ -126,8 +127,13 @@ class Engine(Protocol):
 
         Raises:
             OutOfMemoryError: the device ran out of memory.
+            DeviceFailedError: the device failed, and will from now on.
             RecognitionError: the engine failed.
         """
+        ...
+
+    def busy_s(self) -> float:
+        """Seconds since the oldest batch in work was begun; 0 if there is none."""
         ...
 
     def close(self) -> None:

@@ -1,17 +1,19 @@
 """What an engine library's exceptions mean to us."""
 
-from hearsight_core.errors import AsrError, OutOfMemoryError, RecognitionError
+from hearsight_core.errors import (
+    AsrError,
+    DeviceFailedError,
+    OutOfMemoryError,
+    RecognitionError,
+)
 
 _OUT_OF_MEMORY = ("out of memory", "alloc_failed", "bad_alloc", "failed to allocate", "bad alloc")
-_DEVICE = ("cuda", "cublas", "cudnn", "nccl")
-
-
-class DeviceLostError(RecognitionError):
-    """The device fails from now on: only a new process can use it again.
-
-    CUDA errors other than a failed allocation are sticky, they corrupt the process's context (CUDA
-    C++ programming guide, "Error Checking").
-    """
+_DEVICE = (
+    *("cuda", "cublas", "cudnn", "nccl"),
+    # what CUDA says of a kernel that went wrong, where a library leaves out who says it
+    *("illegal memory access", "device-side assert", "unspecified launch failure"),
+    *("misaligned address", "illegal instruction was encountered"),
+)
 
 
 def fault_of(error: Exception) -> AsrError:
@@ -23,5 +25,5 @@ def fault_of(error: Exception) -> AsrError:
     if isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY):
         return OutOfMemoryError(detail=detail)
     if isinstance(error, RuntimeError) and any(sign in text for sign in _DEVICE):
-        return DeviceLostError(detail=detail)
+        return DeviceFailedError(detail=detail)
     return RecognitionError(detail=detail)

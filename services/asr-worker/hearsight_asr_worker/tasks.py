@@ -1,8 +1,6 @@
 """One part of a recording, from its audio to its segments."""
 
 import io
-import os
-import signal
 import time
 import wave
 from collections.abc import Sequence
@@ -12,8 +10,7 @@ import structlog
 from numpy.typing import NDArray
 
 from hearsight_asr_worker.engine import SAMPLE_RATE, SAMPLES_PER_MS, Chunk, Engine
-from hearsight_asr_worker.faults import DeviceLostError
-from hearsight_core.errors import Draining, ObjectStoreError
+from hearsight_core.errors import DeviceFailedError, Draining, ObjectStoreError
 from hearsight_core.jobs import Job, ModelUsed, Part, progress_of
 from hearsight_core.lease import Lease
 from hearsight_core.store import work
@@ -75,10 +72,12 @@ class Transcriber:
         """
         try:
             self._transcribe(lease, context)
-        except DeviceLostError:
-            log.critical("the device is lost; this process ends, so that a new one can use it")
-            os.kill(os.getpid(), signal.SIGTERM)
-            raise
+        except DeviceFailedError as error:
+            log.critical(
+                "the device failed; this process ends, so that a new one can use it",
+                error=str(error),
+            )
+            context.worker.abandon(error)
 
     def _transcribe(self, lease: Lease, context: Context) -> None:
         worker, database, part = context.worker, context.worker.database, lease.part

@@ -16,6 +16,7 @@ from hearsight_asr_worker.engine import SAMPLE_RATE, Chunk, ChunkResult, ModelIn
 from hearsight_asr_worker.faults import fault_of
 from hearsight_asr_worker.pauses import audible_frames, utterances
 from hearsight_asr_worker.segmentation import TimedWord, segmented, settled, text_of
+from hearsight_asr_worker.stopwatch import Stopwatch
 from hearsight_core.contract import RecognitionOptions, Segment, Word
 from hearsight_core.errors import LanguageUnsupportedError, RecognitionError
 
@@ -68,9 +69,14 @@ class WhisperEngine:
         self._info = info
         self._round = info.streams * batch_size
         self._by_utterance = short_windows
+        self._stopwatch = Stopwatch()
         self._decoder = Decoder(model, beam_size=beam_size, fit_window=short_windows)
         self._batcher = Batcher[Request, _Features, Decoded](
-            self._decoder.decode, streams=info.streams, batch_size=batch_size, observe=observe
+            self._decoder.decode,
+            streams=info.streams,
+            batch_size=batch_size,
+            observe=observe,
+            stopwatch=self._stopwatch,
         )
 
     @property
@@ -102,7 +108,8 @@ class WhisperEngine:
         Raises:
             LanguageUnsupportedError: the model does not know the language or the task.
             OutOfMemoryError: the device has no room for even one chunk.
-            RecognitionError: the engine failed (DeviceLostError: and will from now on).
+            DeviceFailedError: the device failed, and will from now on.
+            RecognitionError: the engine failed.
         """
         self.check_options(options)
         self._check_language(language)
@@ -120,7 +127,9 @@ class WhisperEngine:
         if not self._info.multilingual or not audible:
             return "en", 1.0 if not self._info.multilingual else 0.0
         try:
-            found = self._decoder.detect_language([self._features(chunk) for chunk in audible])
+            features = [self._features(chunk) for chunk in audible]
+            with self._stopwatch.running():
+                found = self._decoder.detect_language(features)
         except Exception as error:
             raise fault_of(error) from error
         language = max(found, key=lambda code: found[code])
@@ -137,6 +146,10 @@ class WhisperEngine:
         quiet = self._model.feature_extractor(np.zeros(SAMPLE_RATE, np.float32))[..., :-1]
         for future in self._batcher.submit([(request, quiet)] * self._info.streams):
             future.result()
+
+    def busy_s(self) -> float:
+        """Seconds since the oldest batch in work was begun; 0 if there is none."""
+        return self._stopwatch.longest_s()
 
     def close(self) -> None:
         """Ends the streams; callers that still wait get a RecognitionError."""

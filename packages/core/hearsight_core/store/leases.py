@@ -11,12 +11,12 @@ from sqlalchemy import Connection, delete, exists, func, or_, select, tuple_, up
 from sqlalchemy.dialects.postgresql import insert
 
 from hearsight_core.contract import TERMINAL, Hint, JobStatus
-from hearsight_core.errors import JobNotFoundError, WorkerLostError
+from hearsight_core.errors import HearSightError, JobNotFoundError, WorkerLostError
 from hearsight_core.jobs import Job, Part, Task, TaskState
 from hearsight_core.messages import Language
 from hearsight_core.store.changes import change_job, locked_job
 from hearsight_core.store.database import Database
-from hearsight_core.store.outcomes import RetryPolicy, failed_attempt
+from hearsight_core.store.outcomes import RetryPolicy, failed_attempt, locked_attempt
 from hearsight_core.store.rows import job_of, part_of, task_of
 from hearsight_core.store.tables import jobs, parts, tasks, workers
 
@@ -62,6 +62,7 @@ def claim(database: Database, hint: Hint, *, owner: str, lease_s: float) -> Clai
                 attempt=tasks.c.attempt + 1,
                 lease_until=func.now() + timedelta(seconds=lease_s),
                 hinted_at=None,
+                alone=False,
             )
             .returning(
                 tasks, func.extract("epoch", func.now() - tasks.c.ready_at).label("waited_s")
@@ -91,6 +92,17 @@ def _part(connection: Connection, task: Task) -> Part | None:
             )
         ).one()
     )
+
+
+def mark_alone(database: Database, task: Task) -> None:
+    """Notes that the attempt has its process to itself, and so is to blame if that dies.
+
+    Raises:
+        LeaseLost: the attempt is no longer the current one.
+    """
+    with database.begin() as connection:
+        locked_attempt(connection, task)
+        connection.execute(update(tasks).where(tasks.c.id == task.id).values(alone=True))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +172,16 @@ def live_slots(database: Database, queue: str, *, within_s: float) -> int:
         return int(slots or 0)
 
 
+def note_end(database: Database, owner: str, error: HearSightError) -> None:
+    """Notes why a worker ends itself: the reason that its tasks are taken back for."""
+    with database.begin() as connection:
+        connection.execute(
+            update(workers)
+            .where(workers.c.id == owner)
+            .values(slots=0, error_code=error.code, error_detail=error.detail)
+        )
+
+
 def sign_off(database: Database, owner: str) -> None:
     """Removes a worker that ends, so that no hints are reckoned for it."""
     with database.begin() as connection:
@@ -191,11 +213,12 @@ def forget_workers(database: Database, *, unseen_s: float) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class TakenBack:
-    """An attempt whose lease ran out, and its job as the failed attempt left it."""
+    """An attempt whose worker is gone, why, and its job as the failed attempt left it."""
 
     task: Task
     queue: str
     job: Job
+    error: HearSightError
 
 
 def take_back(
@@ -208,8 +231,9 @@ def take_back(
 ) -> list[TakenBack]:
     """Takes back tasks whose lease ran out, as a failed attempt with the code `worker.lost`.
 
-    Those of the workers in `lost` are taken back before that. A task that somebody else is changing
-    at this moment is left for the next round.
+    Those of the workers in `lost` are taken back before that. Where the worker has left a reason
+    (`note_end`), that is how the attempt failed. A task that somebody else is changing at this
+    moment is left for the next round.
     """
     over = or_(tasks.c.lease_until < func.now(), tasks.c.owner.in_(lost))
     with database.begin() as connection:
@@ -228,19 +252,24 @@ def take_back(
             if row is None:
                 continue
             still = connection.execute(
-                select(tasks)
+                select(tasks, workers.c.error_code.label("why"), workers.c.error_detail)
+                .outerjoin(workers, workers.c.id == tasks.c.owner)
                 .where(
                     tasks.c.id == lease.id,
                     tasks.c.attempt == lease.attempt,
                     tasks.c.state == TaskState.RUNNING,
                     over,
                 )
-                .with_for_update(skip_locked=True)
+                .with_for_update(skip_locked=True, of=tasks)
             ).first()
             if still is not None:
-                task = task_of(still)
-                job = failed_attempt(
-                    connection, job_of(row), task, WorkerLostError(), policy, language
-                )
-                changed.append(TakenBack(task=task, queue=still.queue, job=job))
+                task, error = task_of(still), _loss(still.why, still.error_detail)
+                job = failed_attempt(connection, job_of(row), task, error, policy, language)
+                changed.append(TakenBack(task=task, queue=still.queue, job=job, error=error))
     return changed
+
+
+def _loss(code: str | None, detail: str | None) -> HearSightError:
+    """What a task is taken back for, as its worker noted it in `note_end`."""
+    kind = HearSightError.of_code(code) if code is not None else None
+    return (kind or WorkerLostError)(detail=detail or "")

@@ -39,6 +39,11 @@ class RetryPolicy:
             backoff_max_s=settings.retry_backoff_max_s,
         )
 
+    def wants_alone(self, task: Task) -> bool:
+        """Whether the claimed task may have ended its process before, and has one try left."""
+        before = HearSightError.of_code(task.error_code) if task.error_code is not None else None
+        return before is not None and before.hits_process and task.failures >= self.max_failures - 1
+
     def delay_s(self, failures: int) -> float:
         """Seconds to wait after the `failures`-th failure: doubling, capped, half of it jitter.
 
@@ -144,9 +149,12 @@ def failed_attempt(  # noqa: PLR0917  as `fail`, plus what is open
 ) -> Job:
     """As `fail`, inside a transaction that holds the job's lock."""
     # Not the number that the attempt began with: what it brought forward has taken that back.
-    failures = (
-        1 + connection.execute(select(tasks.c.failures).where(tasks.c.id == task.id)).scalar_one()
-    )
+    failures, alone = connection.execute(
+        select(tasks.c.failures + 1, tasks.c.alone).where(tasks.c.id == task.id)
+    ).one()
+    if error.hits_process and not alone:
+        # Another task in that process may be to blame: this one is tried once more, alone.
+        failures = min(failures, policy.max_failures - 1)
     text = error.text(language)
     record = {"failures": failures, "error_code": error.code, "error": text}
     if job.cancel_requested or job.status in TERMINAL:

@@ -174,6 +174,7 @@ tasks = Table(
     Column("trace_parent", Text),
     # The job's owner, who never changes; `owner` is the worker that has the task.
     Column("job_owner", Text, nullable=False, server_default=text(f"'{DEFAULT_OWNER}'")),
+    Column("alone", Boolean, nullable=False, server_default=text("false")),
     UniqueConstraint("job_id", "kind", "part_index", postgresql_nulls_not_distinct=True),
     CheckConstraint(
         "(state = 'running') = (owner IS NOT NULL AND lease_until IS NOT NULL)",
@@ -255,6 +256,8 @@ workers = Table(
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("session_lock", Integer),
+    Column("error_code", Text),
+    Column("error_detail", AnyText),
     CheckConstraint(_QUEUE_NAME, name="queue"),
 )
 
