@@ -14,7 +14,7 @@ from hearsight_core.keys import Quota
 from hearsight_core.store import counts, hints, leases, listing, outcomes, quotas
 from hearsight_core.store.database import Database
 from tests.benchmarks.load.goals import Goal, at_most
-from tests.benchmarks.load.stand import Stand
+from tests.benchmarks.load.stand import NOWHERE, Stand
 from tests.benchmarks.load.traffic import request, send
 from tests.store import DOWNLOAD, EN, accepted, fill, rows
 
@@ -76,7 +76,7 @@ def _median_ms(call: Callable[[], object]) -> float:
 
 def _requests(urls: list[str]) -> dict[str, float]:
     """Milliseconds of the API's answers, one at a time."""
-    body = json.dumps({"url": "http://203.0.113.7/talk.mp4"}).encode()
+    body = json.dumps({"url": NOWHERE}).encode()
     asked = {
         "GET /api/jobs": request("GET", "/api/jobs"),
         "POST /api/tasks/process": request("POST", "/api/tasks/process", body=body),
