@@ -4,6 +4,7 @@ import argparse
 import os
 import platform
 import resource
+import signal
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -43,6 +44,8 @@ def main() -> int:
         "subjects", nargs="*", choices=[*SUBJECTS, []], metavar="SUBJECT", help=", ".join(SUBJECTS)
     )
     wanted = parser.parse_args().subjects or list(SUBJECTS)
+    # So that a benchmark that is told to end takes its servers with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most != resource.RLIM_INFINITY and most < FILES:
         parser.error(f"this needs {FILES} open files, and may have {most} (ulimit -Hn)")

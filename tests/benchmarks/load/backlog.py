@@ -1,7 +1,8 @@
 """With 100,000 jobs waiting, nothing costs more than twice of what it costs with 100.
 
 What is timed is what the API, the dispatcher and a worker call in the store, and the requests
-themselves: each many times, in turns with 100 and with 100,000 jobs, and the medians compared.
+themselves: each many times, in turns with 100 and with 100,000 jobs, and the lower quartiles
+compared: what a busy machine adds by chance is in the upper ones.
 """
 
 import json
@@ -14,7 +15,7 @@ from hearsight_core.keys import Quota
 from hearsight_core.store import counts, hints, leases, listing, outcomes, quotas
 from hearsight_core.store.database import Database
 from tests.benchmarks.load.goals import Goal, at_most
-from tests.benchmarks.load.stand import Stand
+from tests.benchmarks.load.stand import NOWHERE, Stand
 from tests.benchmarks.load.traffic import request, send
 from tests.store import DOWNLOAD, EN, accepted, fill, rows
 
@@ -65,18 +66,18 @@ def _filled(stand: Stand, jobs: int) -> None:
         connection.exec_driver_sql("ANALYZE")
 
 
-def _median_ms(call: Callable[[], object]) -> float:
+def _quartile_ms(call: Callable[[], object]) -> float:
     taken = []
     for _ in range(TIMES):
         began = time.perf_counter()
         call()
         taken.append(time.perf_counter() - began)
-    return statistics.median(taken) * 1000
+    return statistics.quantiles(taken)[0] * 1000
 
 
 def _requests(urls: list[str]) -> dict[str, float]:
     """Milliseconds of the API's answers, one at a time."""
-    body = json.dumps({"url": "http://203.0.113.7/talk.mp4"}).encode()
+    body = json.dumps({"url": NOWHERE}).encode()
     asked = {
         "GET /api/jobs": request("GET", "/api/jobs"),
         "POST /api/tasks/process": request("POST", "/api/tasks/process", body=body),
@@ -86,7 +87,7 @@ def _requests(urls: list[str]) -> dict[str, float]:
         left = iter([wanted] * TIMES)
         heard = send(urls, lambda left=left: next(left, None), connections=1)  # type: ignore[misc]
         assert all(status < 300 for status in heard.statuses), heard.statuses
-        found[name] = statistics.median(heard.waits_s) * 1000
+        found[name] = statistics.quantiles(heard.waits_s)[0] * 1000
     return found
 
 
@@ -97,13 +98,13 @@ def measure(stand: Stand) -> list[Goal]:
         for jobs, told in found.items():
             _filled(stand, jobs)
             for name, call in _calls(stand.database).items():
-                told.setdefault(name, []).append(_median_ms(call))
+                told.setdefault(name, []).append(_quartile_ms(call))
             with stand.apis() as [server]:
                 for name, taken in _requests([server.url]).items():
                     told.setdefault(name, []).append(taken)
     goals = []
     for name, few in found[FEW].items():
-        less, more = statistics.median(few), statistics.median(found[MANY][name])
+        less, more = min(few), min(found[MANY][name])
         goals.append(
             at_most(
                 f"{name}: {MANY:,} waiting against {FEW}",

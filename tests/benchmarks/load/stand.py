@@ -23,6 +23,9 @@ from tests.store import rows
 
 ROOT = Path(__file__).parents[3]
 
+NOWHERE = "http://127.0.0.1:9/talk.mp4"
+"""An address that may be fetched, for jobs that no worker takes."""
+
 POOL = 24
 """Connections that the benchmark itself may have."""
 
@@ -114,6 +117,7 @@ def standing() -> Iterator[Stand]:
                 "HEARSIGHT_REDIS_URL": f"{redis}/1",
                 "HEARSIGHT_STORAGE_URL": (folder / "media").as_uri(),
                 "HEARSIGHT_LOG_FORMAT": "json",
+                "HEARSIGHT_DOWNLOAD_ALLOW_HOSTS": "127.0.0.1:9",
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
         )

@@ -3,7 +3,7 @@
 import json
 
 from tests.benchmarks.load.goals import Goal, at_least, exactly
-from tests.benchmarks.load.stand import Stand, Used
+from tests.benchmarks.load.stand import NOWHERE, Stand, Used
 from tests.benchmarks.load.traffic import for_seconds, request, send
 from tests.store import rows
 
@@ -16,7 +16,7 @@ APIS = 2
 
 def measure(stand: Stand) -> list[Goal]:
     """Sends requests as fast as they are answered."""
-    body = json.dumps({"url": "http://203.0.113.7/talk.mp4"}).encode()
+    body = json.dumps({"url": NOWHERE}).encode()
     wanted = request("POST", "/api/tasks/process", body=body)
     with stand.apis(APIS) as servers:
         urls = [server.url for server in servers]

@@ -37,8 +37,13 @@ class Claim:
 def claim(database: Database, hint: Hint, *, owner: str, lease_s: float) -> Claim | None:
     """Gives the hinted task to `owner`; None if it does not wait any more under this attempt."""
     with database.begin() as connection:
+        # A doubled hint ends here, and waits for no lock of the job that it is too late for.
         job_id = connection.execute(
-            select(tasks.c.job_id).where(tasks.c.id == hint.task_id)
+            select(tasks.c.job_id).where(
+                tasks.c.id == hint.task_id,
+                tasks.c.state == TaskState.WAITING,
+                tasks.c.attempt == hint.attempt,
+            )
         ).scalar()
         if job_id is None:
             return None
