@@ -14,7 +14,8 @@ import random
 import sys
 import time
 
-from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.faults import Fault
+from tests.chaos.kinds import FAULTS
 from tests.chaos.rounds import Chaos, chaos
 
 A_ROUND = 5

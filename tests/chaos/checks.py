@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from hearsight_core.contract import TERMINAL, JobStatus
-from tests.chaos.jobs import Wanted
 from tests.chaos.processes import until
+from tests.chaos.wanted import Wanted
 from tests.chaos.watching import Watcher
 from tests.chaos.world import World
 from tests.speech import word_error_rate

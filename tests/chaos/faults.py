@@ -154,9 +154,9 @@ def _kill_workers(world: World, _chance: random.Random) -> None:
 
 @fault(1, "kill everything", pause_s=(4, 8))
 def _kill_everything(world: World, _chance: random.Random) -> None:
-    for process in (*world.services, *world.servers.values()):
+    for process in (*world.services, *world.servers):
         process.kill()
-    for server in world.servers.values():
+    for server in world.servers:
         server.await_ready()
 
 

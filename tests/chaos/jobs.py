@@ -17,6 +17,7 @@ import httpx
 
 from hearsight_core.contract import TERMINAL, JobStatus
 from tests.chaos.processes import until
+from tests.chaos.wanted import Wanted
 from tests.chaos.world import World
 from tests.speech import joined, write_wav
 
@@ -48,22 +49,6 @@ def make_media(folder: Path) -> None:
         write_wav(folder / name, joined(LONG_S, seed=10 + number).audio)
     noise = random.Random(1).randbytes(50_000)  # noqa: S311  any noise will do
     (folder / GARBAGE).write_bytes(b"RIFF\xff\xff\x00\x00WAVEfmt " + noise)
-
-
-@dataclass
-class Wanted:
-    """One job: what is asked for, and what may come of it."""
-
-    job_id: int
-    kind: str
-    medium: str
-    may_be: frozenset[JobStatus]
-    accepted: bool = False
-
-    @property
-    def has_text(self) -> bool:
-        """Whether its text has to be that of an undisturbed run."""
-        return self.may_be == {JobStatus.COMPLETED}
 
 
 class People:

@@ -40,6 +40,7 @@ class Chaos:
             AssertionError: something was lost, doubled or left behind.
         """
         self.rounds += 1
+        self.world.guests.clear()
         chance = random.Random(seed)  # noqa: S311  a test's chance, nothing secret
         people = People(self.world, seed, FIRST_ID + self.rounds * IDS_A_ROUND)
         watched = [job for job in people.jobs if job.has_text and "retried" not in job.kind]
@@ -49,7 +50,7 @@ class Chaos:
         finally:
             for watcher in watchers:
                 watcher.give_up()
-        checks.one_result(self.world, people.jobs, self.undisturbed)
+        checks.one_result(self.world, [*people.jobs, *self.world.guests], self.undisturbed)
         checks.nothing_missed(self.world, watchers)
         self.world.await_ready()
         checks.no_orphans(self.world)
@@ -71,7 +72,7 @@ class Chaos:
         finally:
             self.world.heal()
             people.join()
-        checks.all_ended(self.world, people.jobs)
+        checks.all_ended(self.world, [*people.jobs, *self.world.guests])
         for watcher in watchers:
             watcher.join(WATCHED_S)
 

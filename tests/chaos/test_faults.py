@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.faults import FAULTS
+from tests.chaos.kinds import FAULTS
 from tests.chaos.rounds import Chaos, chaos
 
 SEED = int(os.environ.get("CHAOS_SEED", "7"))
