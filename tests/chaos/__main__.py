@@ -42,10 +42,19 @@ def main() -> int:
         sys.stdout.writelines(f"{fault.number:>3}  {fault.name}\n" for fault in chosen)
         return 0
     with chaos() as running:
+        chosen = [fault for fault in chosen if possible(running, fault)]
         if asked.mixed:
             running.round(chosen, len(chosen), asked.seed)
             return 0
         return 0 if all(run(running, one, asked.times, asked.seed) for one in chosen) else 1
+
+
+def possible(running: Chaos, fault: Fault) -> bool:
+    """Whether a fault can be done on this machine; says why it can't."""
+    why_not = fault.impossible(running.world)
+    if why_not:
+        sys.stdout.write(f"{fault.name}: left out: {why_not}\n")
+    return not why_not
 
 
 def run(running: Chaos, fault: Fault, times: int, seed: int) -> bool:

@@ -21,24 +21,35 @@ Do = Callable[[World, random.Random], None]
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of fault; `pause_s` is the time between two of its injections, from and to."""
+    """One kind of fault; `pause_s` is the time between two of its injections, from and to.
+
+    Processes of HearSight have to live through it if `spares` says so. `impossible` tells why it
+    can't be done on this machine.
+    """
 
     number: int
     name: str
     do: Do
     pause_s: tuple[float, float] = (0.5, 3.0)
+    spares: bool = False
+    impossible: Callable[[World], str | None] = lambda _: None
 
 
 FAULTS: dict[str, Fault] = {}
 
 
 def fault(
-    number: int, name: str, *, pause_s: tuple[float, float] = (0.5, 3.0)
+    number: int,
+    name: str,
+    *,
+    pause_s: tuple[float, float] = (0.5, 3.0),
+    spares: bool = False,
+    impossible: Callable[[World], str | None] = lambda _: None,
 ) -> Callable[[Do], Do]:
     """Enters a function into the list, under the number of its kind."""
 
     def enter(do: Do) -> Do:
-        FAULTS[name] = Fault(number, name, do, pause_s)
+        FAULTS[name] = Fault(number, name, do, pause_s, spares, impossible)
         return do
 
     return enter

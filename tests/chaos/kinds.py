@@ -1,6 +1,6 @@
 """All kinds of fault, whichever file they stand in."""
 
-from tests.chaos import redis_faults
+from tests.chaos import postgres_faults, redis_faults
 from tests.chaos.faults import FAULTS
 
-__all__ = ["FAULTS", "redis_faults"]
+__all__ = ["FAULTS", "postgres_faults", "redis_faults"]

@@ -46,7 +46,7 @@ def _once(name: str, change: Change) -> None:
             with _asked(server) as client:
                 change(client)
 
-    fault(NUMBER, name)(do)
+    fault(NUMBER, name, spares=True)(do)
 
 
 def _for_a_while(name: str, change: Change, back: Change) -> None:
@@ -64,7 +64,7 @@ def _for_a_while(name: str, change: Change, back: Change) -> None:
                 with _asked(server) as client:
                     back(client)
 
-    fault(NUMBER, name)(do)
+    fault(NUMBER, name, spares=True)(do)
 
 
 _once("Redis ends its connections", lambda client: client.client_kill_filter(skipme=True))
@@ -81,7 +81,7 @@ _for_a_while(
 )
 
 
-@fault(NUMBER, "kill Redis, its file is kept")
+@fault(NUMBER, "kill Redis, its file is kept", spares=True)
 def _kill(world: World, chance: random.Random) -> None:
     struck = _struck(world, chance)
     for server in struck:
@@ -90,7 +90,7 @@ def _kill(world: World, chance: random.Random) -> None:
         server.process.await_ready()
 
 
-@fault(NUMBER, "kill Redis, its file is lost")
+@fault(NUMBER, "kill Redis, its file is lost", spares=True)
 def _kill_and_lose(world: World, chance: random.Random) -> None:
     struck = _struck(world, chance)
     for server in struck:
@@ -105,7 +105,7 @@ def _kill_and_lose(world: World, chance: random.Random) -> None:
         server.process.await_ready()
 
 
-@fault(NUMBER, "half-open connections to Redis")
+@fault(NUMBER, "half-open connections to Redis", spares=True)
 def _stall(world: World, chance: random.Random) -> None:
     """Connections stay and are taken, and nothing passes."""
     struck = _struck(world, chance)
@@ -116,7 +116,7 @@ def _stall(world: World, chance: random.Random) -> None:
         server.proxy.stall(on=False)
 
 
-@fault(NUMBER, "every hint ten times")
+@fault(NUMBER, "every hint ten times", spares=True)
 def _repeat_hints(world: World, chance: random.Random) -> None:
     """Sends each hint that goes out meanwhile again and again; those of tasks in work, too."""
     broker = world.broker.valkey.url(0)
