@@ -1,6 +1,6 @@
 """All kinds of fault, whichever file they stand in."""
 
-from tests.chaos import postgres_faults, redis_faults
+from tests.chaos import clocks, moments, postgres_faults, redis_faults
 from tests.chaos.faults import FAULTS
 
-__all__ = ["FAULTS", "postgres_faults", "redis_faults"]
+__all__ = ["FAULTS", "clocks", "moments", "postgres_faults", "redis_faults"]

@@ -23,6 +23,7 @@ from hearsight_core.store.database import Database
 from tests.chaos.databases import MovingPostgres, RedisServer, small_disk
 from tests.chaos.processes import Keeper, Process
 from tests.chaos.proxy import Proxy
+from tests.chaos.wall_clock import WallClock, library
 from tests.chaos.wanted import Wanted
 from tests.servers.media import MediaServer
 from tests.store import rows
@@ -74,6 +75,8 @@ class World:
     downloads: list[Process] = field(default_factory=list)
     asrs: list[Process] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
+    clocks: dict[str, WallClock] = field(default_factory=dict)
+    """The workers' wall clocks; none where no library can be built."""
     guests: list[Wanted] = field(default_factory=list)
     """Jobs of this round that faults have asked for."""
     guests_ever: int = 0
@@ -144,6 +147,8 @@ class World:
             proxy.stall(on=False)
             proxy.delay(0)
             proxy.lose_answers(0)
+        for clock in self.clocks.values():
+            clock.set(0)
 
     def words(self) -> str:
         """The last words of all, for a failing run."""
@@ -227,17 +232,26 @@ def running(
 
 
 def _start_services(world: World, asr_module: str) -> None:
-    def start(name: str, module: str, setting: str) -> Process:
+    clock_library = library(world.home)
+
+    def start(name: str, module: str, setting: str, **own: str) -> Process:
         port = ports.free_port()
         if setting == "HEARSIGHT_PORT":
             world.urls.append(f"http://{HOST}:{port}")
         return world.keeper.keep(
-            _python(name, module, port, world.environment, **{setting: str(port)})
+            _python(name, module, port, world.environment, **{setting: str(port)}, **own)
         )
 
-    metrics = "HEARSIGHT_METRICS_PORT"
+    def start_worker(name: str, module: str) -> Process:
+        own: Mapping[str, str] = {}
+        if clock_library is not None:
+            clock = world.clocks[name] = WallClock(world.home / f"{name}.clock")
+            clock.set(0)
+            own = clock.environment(clock_library)
+        return start(name, module, "HEARSIGHT_METRICS_PORT", **own)
+
     for number in range(APIS):
         world.apis.append(start(f"api-{number}", "hearsight_api", "HEARSIGHT_PORT"))
     for number in range(WORKERS):
-        world.downloads.append(start(f"download-{number}", "hearsight_download_worker", metrics))
-        world.asrs.append(start(f"asr-{number}", asr_module, metrics))
+        world.downloads.append(start_worker(f"download-{number}", "hearsight_download_worker"))
+        world.asrs.append(start_worker(f"asr-{number}", asr_module))
