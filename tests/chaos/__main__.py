@@ -42,13 +42,21 @@ def main() -> int:
         sys.stdout.writelines(f"{fault.number:>3}  {fault.name}\n" for fault in chosen)
         return 0
     for place in dict.fromkeys(fault.place for fault in chosen):
-        here = [fault for fault in chosen if fault.place is place]
         with chaos(place) as running:
+            here = [one for one in chosen if one.place is place and possible(running, one)]
             if asked.mixed:
                 running.round(here, len(here), asked.seed)
             elif not all(run(running, one, asked.times, asked.seed) for one in here):
                 return 1
     return 0
+
+
+def possible(running: Chaos, fault: Fault) -> bool:
+    """Whether a fault can be done on this machine; says why it can't."""
+    why_not = fault.impossible(running.world)
+    if why_not:
+        sys.stdout.write(f"{fault.name}: left out: {why_not}\n")
+    return not why_not
 
 
 def run(running: Chaos, fault: Fault, times: int, seed: int) -> bool:

@@ -142,3 +142,13 @@ def nothing_missed(world: World, watchers: list[Watcher]) -> None:
         ]
         assert watcher.segments == stored, (watcher.job_id, watcher.connections)
         assert watcher.ids == sorted(watcher.ids), watcher.job_id
+
+
+def none_ended(world: World, starts: list[int]) -> None:
+    """Each process of HearSight is the one it was: a store that fails is no reason to end."""
+    ended = {
+        process.name: process.codes
+        for process, before in zip(world.services, starts, strict=True)
+        if process.starts != before
+    }
+    assert not ended, f"processes that ended, and with which codes: {ended}"

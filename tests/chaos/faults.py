@@ -25,6 +25,8 @@ class Fault:
     """One kind of fault; `pause_s` is the time between two of its injections, from and to.
 
     `place` is where it can be done, `after` looks at the system when the jobs have ended.
+    Processes of HearSight have to live through it if `spares` says so. `impossible` tells why it
+    can't be done on this machine.
     """
 
     number: int
@@ -33,6 +35,8 @@ class Fault:
     pause_s: tuple[float, float] = (0.5, 3.0)
     place: Place = PLAIN
     after: Callable[[World], None] = lambda _: None
+    spares: bool = False
+    impossible: Callable[[World], str | None] = lambda _: None
 
 
 FAULTS: dict[str, Fault] = {}
@@ -45,11 +49,13 @@ def fault(
     pause_s: tuple[float, float] = (0.5, 3.0),
     place: Place = PLAIN,
     after: Callable[[World], None] = lambda _: None,
+    spares: bool = False,
+    impossible: Callable[[World], str | None] = lambda _: None,
 ) -> Callable[[Do], Do]:
     """Enters a function into the list, under the number of its kind."""
 
     def enter(do: Do) -> Do:
-        FAULTS[name] = Fault(number, name, do, pause_s, place, after)
+        FAULTS[name] = Fault(number, name, do, pause_s, place, after, spares, impossible)
         return do
 
     return enter
@@ -146,13 +152,12 @@ def _kill_leader(world: World, chance: random.Random) -> None:
 
 def _leader(world: World, chance: random.Random) -> Process:
     """The API that dispatches, as its metrics tell."""
-    for number, process in enumerate(world.apis):
-        with world.client(number) as http:
-            try:
-                told = http.get("/metrics", timeout=2).text
-            except httpx.TransportError:
-                continue
-        if "hearsight_dispatcher_leads 1.0" in told:
+    for process in world.apis:
+        try:
+            told = httpx.get(f"{world.probes[process.name]}/metrics", timeout=2, trust_env=False)
+        except httpx.TransportError:
+            continue
+        if "hearsight_dispatcher_leads 1.0" in told.text:
             return process
     return chance.choice(world.apis)
 
@@ -165,9 +170,9 @@ def _kill_workers(world: World, _chance: random.Random) -> None:
 
 @fault(1, "kill everything", pause_s=(4, 8))
 def _kill_everything(world: World, _chance: random.Random) -> None:
-    for process in (*world.services, *world.servers.values()):
+    for process in (*world.services, *world.servers):
         process.kill()
-    for server in world.servers.values():
+    for server in world.servers:
         server.await_ready()
 
 

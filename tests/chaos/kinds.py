@@ -1,6 +1,14 @@
 """All kinds of fault, whichever file they stand in."""
 
-from tests.chaos import object_faults, poison
+from tests.chaos import clocks, moments, object_faults, poison, postgres_faults, redis_faults
 from tests.chaos.faults import FAULTS
 
-__all__ = ["FAULTS", "object_faults", "poison"]
+__all__ = [
+    "FAULTS",
+    "clocks",
+    "moments",
+    "object_faults",
+    "poison",
+    "postgres_faults",
+    "redis_faults",
+]

@@ -27,6 +27,7 @@ class Proxy:
         self._delay_s = 0.0
         self._answers_to_lose = 0
         self._lose_after = b""
+        self._hold: tuple[bytes, Callable[[int], bool]] | None = None
         self._flowing: asyncio.Event
         self._links: set[_Link] = set()
         self._loop: asyncio.AbstractEventLoop
@@ -71,6 +72,13 @@ class Proxy:
         """
         self._lose_after = after
         self._answers_to_lose = count
+
+    def hold(self, asks: bytes, strike: Callable[[int], bool] | None) -> None:
+        """Before anything with `asks` in it passes, `strike` is told the port that it comes from.
+
+        It is called in a thread of its own. If it answers True, that never comes to the server.
+        """
+        self._hold = (asks, strike) if strike else None
 
     def aim(self, target: int) -> None:
         """Sends new connections to another port."""
@@ -117,6 +125,10 @@ class Proxy:
 
     async def _ask(self, reader: asyncio.StreamReader, link: "_Link") -> None:
         async for block in self._passing(reader):
+            hold = self._hold
+            if hold and hold[0] in block and await asyncio.to_thread(hold[1], link.port):
+                link.client.transport.abort()
+                break
             if self._answers_to_lose > 0 and self._lose_after in block:
                 self._answers_to_lose -= 1
                 link.doomed = True
@@ -148,3 +160,8 @@ class _Link:
     server: asyncio.StreamWriter
     doomed: bool = False
     done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def port(self) -> int:
+        """The client's own port."""
+        return int(self.client.get_extra_info("peername")[1])

@@ -43,6 +43,7 @@ class Chaos:
         self.rounds += 1
         self.world.guests.clear()
         chance = random.Random(seed)  # noqa: S311  a test's chance, nothing secret
+        starts = [process.starts for process in self.world.services]
         people = People(self.world, seed, FIRST_ID + self.rounds * IDS_A_ROUND)
         watched = [job for job in people.jobs if job.has_text and "retried" not in job.kind]
         watchers = [Watcher(self.world, job.job_id) for job in chance.sample(watched, WATCHED)]
@@ -57,6 +58,8 @@ class Chaos:
         checks.no_orphans(self.world)
         for fault in faults:
             fault.after(self.world)
+        if all(fault.spares for fault in faults):
+            checks.none_ended(self.world, starts)
 
     def _struck(
         self,

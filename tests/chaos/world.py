@@ -14,16 +14,16 @@ import httpx
 from hearsight.stack import ports
 from hearsight.stack.plan import answers_well
 from hearsight.stack.ports import HOST
-from hearsight.stack.postgres import Postgres
 from hearsight.stack.program import Program
-from hearsight.stack.valkey import Valkey
 from hearsight_core.errors import DatabaseError
 from hearsight_core.storage import ObjectStorage
 from hearsight_core.store import migrate
 from hearsight_core.store.database import Database
+from tests.chaos.databases import MovingPostgres, RedisServer, small_disk
 from tests.chaos.places import PLAIN, Objects, Place
 from tests.chaos.processes import Keeper, Process
 from tests.chaos.proxy import Proxy
+from tests.chaos.wall_clock import WallClock, library
 from tests.chaos.wanted import Wanted
 from tests.servers.media import MediaServer
 from tests.store import rows
@@ -62,21 +62,24 @@ class World:
 
     home: Path
     keeper: Keeper
-    postgres: Postgres
-    valkey: Valkey
+    postgres: MovingPostgres
+    broker: RedisServer
+    news: RedisServer
+    database_disk: Path | None
+    """The small disk that PostgreSQL lives on; None: nothing can be mounted here."""
     media: MediaServer
-    postgres_proxy: Proxy
-    broker_proxy: Proxy
-    news_proxy: Proxy
     environment: dict[str, str]
     database: Database
     storage: ObjectStorage
     objects: Objects
-    servers: dict[str, Process] = field(default_factory=dict)
     apis: list[Process] = field(default_factory=list)
     downloads: list[Process] = field(default_factory=list)
     asrs: list[Process] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
+    probes: dict[str, str] = field(default_factory=dict)
+    """Where each process tells of its health, and its metrics."""
+    clocks: dict[str, WallClock] = field(default_factory=dict)
+    """The workers' wall clocks; none where no library can be built."""
     guests: list[Wanted] = field(default_factory=list)
     """Jobs of this round that faults have asked for."""
     guests_ever: int = 0
@@ -96,10 +99,25 @@ class World:
         """What HearSight itself is."""
         return [*self.apis, *self.workers]
 
+    @property
+    def servers(self) -> list[Process]:
+        """What the stores are."""
+        return [self.postgres.process, self.broker.process, self.news.process]
+
     def guest_id(self) -> int:
         """A number for a job that a fault asks for."""
         self.guests_ever += 1
         return FIRST_GUEST + self.guests_ever
+
+    def moved(self) -> None:
+        """Looks for the database where it is now."""
+        left = self.database
+        self.database = own_way(self.postgres)
+        left.close()
+
+    def close(self) -> None:
+        """Closes the driver's own way to the database."""
+        self.database.close()
 
     def rows(self, query: str, **values: object) -> list[dict[str, object]]:
         """What the database holds, asked past the proxies; waits while PostgreSQL is away."""
@@ -120,26 +138,28 @@ class World:
 
     def await_ready(self) -> None:
         """Waits until all that should run does its work."""
-        for process in [*self.servers.values(), *self.services]:
+        for process in [*self.servers, *self.services]:
             process.await_ready()
 
     def heal(self) -> None:
         """Takes every fault back that lasts."""
         for process in self.services:
             process.signal(signal.SIGCONT)
-        for proxy in (self.postgres_proxy, self.broker_proxy, self.news_proxy):
+        for proxy in (self.postgres.proxy, self.broker.proxy, self.news.proxy):
             proxy.refuse(on=False)
             proxy.stall(on=False)
             proxy.delay(0)
             proxy.lose_answers(0)
         self.objects.heal()
+        for clock in self.clocks.values():
+            clock.set(0)
 
     def words(self) -> str:
         """The last words of all, for a failing run."""
         return "\n".join(
             f"--- {process.name} (pid {process.pid}, ended with {process.codes})\n"
             f"{process.last_words()}"
-            for process in [*self.services, *self.servers.values()]
+            for process in [*self.services, *self.servers]
         )
 
 
@@ -158,6 +178,11 @@ def _python(
     )
 
 
+def own_way(postgres: MovingPostgres) -> Database:
+    """The driver's own way to the database, beside the proxies."""
+    return Database(postgres.server.url, pool_size=8, application="chaos")
+
+
 @contextmanager
 def running(
     home: Path,
@@ -168,28 +193,22 @@ def running(
 ) -> Iterator[World]:
     """The system, up and ready, in `home` for the length of the block."""
     with ExitStack() as stack:
+        # Before there is anything behind them, so that all addresses are known.
+        proxies = [stack.enter_context(Proxy(ports.free_port())) for _ in range(4)]
+        disk = home / "database"
+        small = stack.enter_context(small_disk(disk))
         keeper = stack.enter_context(Keeper(home))
-        postgres = Postgres(home, ports.free_port())
-        postgres.prepare()
-        valkey = Valkey(home, ports.free_port())
-        valkey.prepare()
-        servers = {p.name: keeper.keep(p) for p in (postgres.program(), valkey.program())}
-        for server in servers.values():
-            server.await_ready()
-        postgres.create_database()
-        migrate.upgrade(postgres.url)
-        proxies = [
-            stack.enter_context(Proxy(port)) for port in (postgres.port, valkey.port, valkey.port)
-        ]
+        postgres = MovingPostgres(disk, keeper, (proxies[0], proxies[1]))
+        migrate.upgrade(postgres.server.url)
+        broker = RedisServer.start("broker", home, keeper, proxies[2])
+        news = RedisServer.start("news", home, keeper, proxies[3])
         objects = stack.enter_context(place.objects(home))
         environment = {
             "HEARSIGHT_HOST": HOST,
             "HEARSIGHT_METRICS_HOST": HOST,
-            "HEARSIGHT_DATABASE_URL": postgres.url.replace(
-                f":{postgres.port}/", f":{proxies[0].port}/"
-            ),
-            "HEARSIGHT_BROKER_URL": f"redis://{HOST}:{proxies[1].port}/0",
-            "HEARSIGHT_REDIS_URL": f"redis://{HOST}:{proxies[2].port}/1",
+            "HEARSIGHT_DATABASE_URL": postgres.url(),
+            "HEARSIGHT_BROKER_URL": f"redis://{HOST}:{broker.proxy.port}/0",
+            "HEARSIGHT_REDIS_URL": f"redis://{HOST}:{news.proxy.port}/1",
             **objects.environment,
             "HEARSIGHT_SCRATCH_DIR": str(home / "scratch"),
             "HEARSIGHT_DOWNLOAD_ALLOW_HOSTS": media.authority,
@@ -198,41 +217,51 @@ def running(
             **settings,
             **place.settings,
         }
-        database = Database(postgres.url, pool_size=8, application="chaos")
-        stack.callback(database.close)
         world = World(
             home=home,
             keeper=keeper,
             postgres=postgres,
-            valkey=valkey,
+            broker=broker,
+            news=news,
+            database_disk=disk if small else None,
             media=media,
-            postgres_proxy=proxies[0],
-            broker_proxy=proxies[1],
-            news_proxy=proxies[2],
             environment=environment,
-            database=database,
+            database=own_way(postgres),
             storage=objects.opened(),
             objects=objects,
-            servers=servers,
         )
+        stack.callback(world.close)
         _start_services(world, place)
         world.await_ready()
         yield world
 
 
 def _start_services(world: World, place: Place) -> None:
-    def start(name: str, module: str, setting: str) -> Process:
-        port = ports.free_port()
-        if setting == "HEARSIGHT_PORT":
-            world.urls.append(f"http://{HOST}:{port}")
-        return world.keeper.keep(
-            _python(name, module, port, world.environment, **{setting: str(port)})
-        )
+    clock_library = library(world.home)
 
-    metrics = "HEARSIGHT_METRICS_PORT"
-    for number in range(APIS):
-        world.apis.append(start(f"api-{number}", "hearsight_api", "HEARSIGHT_PORT"))
+    def start(name: str, module: str, **own: str) -> Process:
+        port = ports.free_port()
+        world.probes[name] = f"http://{HOST}:{port}"
+        program = _python(
+            name, module, port, world.environment, HEARSIGHT_METRICS_PORT=str(port), **own
+        )
+        return world.keeper.keep(program)
+
+    def start_api(name: str) -> Process:
+        port = ports.free_port()
+        world.urls.append(f"http://{HOST}:{port}")
+        return start(name, "hearsight_api", HEARSIGHT_PORT=str(port))
+
+    def start_worker(name: str, module: str) -> Process:
+        own: Mapping[str, str] = {}
+        if clock_library is not None:
+            clock = world.clocks[name] = WallClock(world.home / f"{name}.clock")
+            clock.set(0)
+            own = clock.environment(clock_library)
+        return start(name, module, **own)
+
+    world.apis += [start_api(f"api-{number}") for number in range(APIS)]
     for number in range(WORKERS):
-        world.downloads.append(start(f"download-{number}", "hearsight_download_worker", metrics))
-        world.asrs.append(start(f"asr-{number}", place.asr_module, metrics))
+        world.downloads.append(start_worker(f"download-{number}", "hearsight_download_worker"))
+        world.asrs.append(start_worker(f"asr-{number}", place.asr_module))
         world.asrs[-1].memory_mib = place.asr_memory_mib

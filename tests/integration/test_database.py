@@ -59,6 +59,49 @@ def test_connections_that_the_server_cut_are_replaced(
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("impatient")
+def test_connections_that_are_cut_in_the_middle_of_a_transaction_cost_the_pool_no_place(
+    database_url: str, postgres_server: PostgresServer
+) -> None:
+    size = 2
+    database = Database(database_url, pool_size=size, application="tests")
+
+    def be_cut() -> None:
+        with database.begin() as connection:
+            pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+            postgres_server.run(f"SELECT pg_terminate_backend({pid})")
+            connection.execute(text("SELECT 1"))
+
+    for _ in range(size + 1):
+        with pytest.raises(DatabaseError):
+            be_cut()
+    deadline = time.monotonic() + 60
+    while not _found(database):
+        assert time.monotonic() < deadline
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["SET TRANSACTION READ ONLY", "CREATE TABLE t (i int)"],
+        ["SET LOCAL idle_in_transaction_session_timeout = 1", "SELECT 1"],
+    ],
+    ids=["it is a standby by now", "we were stopped for too long"],
+)
+def test_what_is_no_fault_of_our_own_is_told_as_one_of_postgresql(
+    database: Database, statements: list[str]
+) -> None:
+    def do() -> None:
+        with database.begin() as connection:
+            for statement in statements:
+                connection.execute(text(statement))
+                time.sleep(0.1)
+
+    with pytest.raises(DatabaseError):
+        do()
+
+
 def test_a_server_that_is_away_is_told_as_such() -> None:
     away = Database(
         f"postgresql://me@127.0.0.1:{free_port()}/x", pool_size=2, application="hearsight-test"

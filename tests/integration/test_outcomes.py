@@ -76,9 +76,20 @@ def test_no_outcome_is_recorded_twice(database: Database) -> None:
     _, [task_id] = cut(database, parts=1)
     part = claimed(database, task_id).task
     outcomes.finish(database, part, EN)
-    for outcome in OUTCOMES.values():
-        with pytest.raises(LeaseLost):
-            outcome(database, part)
+    for name, outcome in OUTCOMES.items():
+        if name != "finish":
+            with pytest.raises(LeaseLost):
+                outcome(database, part)
+
+
+def test_who_missed_the_answer_to_its_finish_learns_that_it_counts(database: Database) -> None:
+    _, [task_id] = cut(database, parts=1)
+    part = claimed(database, task_id).task
+    first = outcomes.finish(database, part, EN)
+    before = rows(database, "SELECT * FROM tasks"), rows(database, "SELECT * FROM jobs")
+    again = outcomes.finish(database, part, EN)
+    assert (again.id, again.status, again.version) == (first.id, first.status, first.version)
+    assert (rows(database, "SELECT * FROM tasks"), rows(database, "SELECT * FROM jobs")) == before
 
 
 def test_a_job_without_speech_completes_with_its_download(database: Database) -> None:

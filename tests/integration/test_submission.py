@@ -2,6 +2,7 @@
 
 import uuid
 from functools import partial
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -10,6 +11,7 @@ from hearsight_core.errors import JobConflictError
 from hearsight_core.store import control, listing, submission
 from hearsight_core.store.database import Database
 from hearsight_core.store.submission import Submission, Upload
+from tests.chaos.proxy import Proxy
 from tests.integration.conftest import Together
 from tests.store import EN, accepted, request, rows, states
 
@@ -44,6 +46,24 @@ def test_the_same_id_and_request_is_accepted_once(database: Database) -> None:
     assert (first.created, again.created) == (True, False)
     assert (again.job, again.task_id) == (first.job, first.task_id)
     assert states(database, 42) == ["waiting"]
+
+
+def test_an_accepted_job_is_told_as_such_though_the_answer_to_its_commit_was_lost(
+    database: Database, database_url: str
+) -> None:
+    server = urlsplit(database_url)
+    assert server.port is not None
+    with Proxy(server.port) as proxy:
+        through = database_url.replace(f":{server.port}/", f":{proxy.port}/")
+        behind = Database(through, pool_size=2, application="tests")
+        rows(behind, "SELECT 1")
+        proxy.lose_answers(1, after=b"COMMIT")
+        taken = submission.accept(behind, request(), EN)
+        behind.close()
+    assert taken.created
+    assert rows(database, "SELECT id::text AS id, job_id FROM tasks") == [
+        {"id": taken.task_id, "job_id": taken.job.id}
+    ]
 
 
 def test_twenty_threads_with_the_same_request_make_one_job(

@@ -84,6 +84,9 @@ def celery_app(settings: CoreSettings) -> Celery:
         broker_transport_options=timeouts,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # A Redis that is full, read-only or loading refuses commands; Celery would end the worker,
+        # and the tasks in work with it.
+        broker_channel_error_retry=True,
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
         worker_enable_remote_control=False,

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 
 import psycopg
 from psycopg.conninfo import make_conninfo
+from psycopg.errors import IdleInTransactionSessionTimeout, ReadOnlySqlTransaction
 from psycopg_pool import ConnectionPool
 from sqlalchemy import Connection, NullPool, create_engine
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
 
 from hearsight_core.errors import DatabaseError
 
@@ -29,6 +30,28 @@ SET tcp_keepalives_count = 3
 its locks for a minute, not for the two hours that are the rule."""
 
 
+_NOT_OURS = (ReadOnlySqlTransaction, IdleInTransactionSessionTimeout)
+"""What psycopg counts among a program's faults and is none: this server is a standby by now; this
+process was stopped in the middle of a transaction."""
+
+
+class _Lent(psycopg.Connection[tuple[object, ...]]):
+    """A connection that goes back to its pool when it is closed, dead ones included.
+
+    The pool's own `close_returns` keeps those that died while they were lent, and with them their
+    places: a pool would have none left after PostgreSQL was restarted a few times.
+    """
+
+    _pool: "ConnectionPool[_Lent] | None" = None
+    """Set by the pool, while the connection is lent."""
+
+    def close(self) -> None:
+        if self._pool is None:
+            super().close()
+        else:
+            self._pool.putconn(self)
+
+
 class Database:
     """Connections to PostgreSQL, kept by psycopg's pool and used through SQLAlchemy."""
 
@@ -44,6 +67,7 @@ class Database:
         )
         self._pool = ConnectionPool(
             self._target,
+            connection_class=_Lent,
             min_size=1,
             max_size=pool_size,
             timeout=CONNECT_TIMEOUT_S,
@@ -51,7 +75,6 @@ class Database:
             # server that is back is found within seconds, however long it was away.
             reconnect_timeout=CONNECT_TIMEOUT_S,
             open=False,
-            close_returns=True,
             check=_check,
             configure=_configure,
         )
@@ -76,6 +99,10 @@ class Database:
             with self._engine.begin() as connection:
                 yield connection
         except (OperationalError, InterfaceError, psycopg.OperationalError) as error:
+            raise DatabaseError(detail=first_line(error)) from error
+        except InternalError as error:
+            if not isinstance(error.orig, _NOT_OURS):
+                raise
             raise DatabaseError(detail=first_line(error)) from error
 
     def connect(self) -> "psycopg.Connection[tuple[object, ...]]":
@@ -118,5 +145,5 @@ def _check(connection: "psycopg.Connection[tuple[object, ...]]") -> None:
 
 def first_line(error: Exception) -> str:
     """What PostgreSQL or its driver says is wrong, without the hints that follow."""
-    cause = error.orig if isinstance(error, OperationalError | InterfaceError) else error
+    cause = error.orig if isinstance(error, DBAPIError) else error
     return str(cause).strip().partition("\n")[0]

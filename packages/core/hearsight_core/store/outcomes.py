@@ -16,7 +16,8 @@ from hearsight_core.messages import Language, render
 from hearsight_core.settings import CoreSettings
 from hearsight_core.store.changes import change_job, end_job, locked_job, settle
 from hearsight_core.store.database import Database
-from hearsight_core.store.tables import tasks
+from hearsight_core.store.rows import job_of
+from hearsight_core.store.tables import jobs, tasks
 
 MAX_DOUBLINGS = 60
 """More would overflow in the end; the longest pause is reached long before."""
@@ -92,15 +93,31 @@ def _leave_running(connection: Connection, task: Task, state: TaskState, **value
 
 
 def finish(database: Database, task: Task, language: Language) -> Job:
-    """Marks the task done, and completes the job if that was the last one.
+    """Marks the task done, and completes the job if that was the last one. Twice is as once.
 
     Raises:
         LeaseLost: the attempt is no longer the current one.
     """
     with database.begin() as connection:
+        if done := _done_before(connection, task):
+            return done
         job = locked_attempt(connection, task)
         _leave_running(connection, task, TaskState.DONE, finished_at=func.now())
         return settle(connection, job, language)
+
+
+def _done_before(connection: Connection, task: Task) -> Job | None:
+    """The task's job if this attempt has marked it done: only the answer was lost then."""
+    row = connection.execute(
+        select(jobs)
+        .join(tasks, tasks.c.job_id == jobs.c.id)
+        .where(
+            tasks.c.id == task.id,
+            tasks.c.state == TaskState.DONE,
+            tasks.c.attempt == task.attempt,
+        )
+    ).first()
+    return job_of(row) if row is not None else None
 
 
 def let_go(database: Database, task: Task, language: Language) -> Job:

@@ -17,7 +17,7 @@ from hearsight_core.contract import (
     TaskKind,
     queue_of,
 )
-from hearsight_core.errors import JobConflictError
+from hearsight_core.errors import DatabaseError, JobConflictError
 from hearsight_core.jobs import RANK_OFFSET, Job, Priority, TaskState, overall_percent
 from hearsight_core.keys import DEFAULT_OWNER, NO_QUOTA, Quota
 from hearsight_core.messages import Language, render
@@ -97,14 +97,45 @@ def accept(
         JobConflictError: the id belongs to another request, to another owner's job whatever that
             asks for, or to a job being deleted.
         QueuedJobsError, AudioMinutesError: it would be a new job, and the owner's `quota` is used.
+        DatabaseError: PostgreSQL is away; the job is most likely not stored.
     """
+    task_id = str(uuid.uuid4())
+    try:
+        return _accept(database, submission, language, job_id, task_id, trace_parent, quota)
+    except DatabaseError:
+        # If only the answer to the commit was lost, the task is there.
+        stored = _stored(database, task_id)
+        if stored is None:
+            raise
+        return stored
+
+
+def _stored(database: Database, task_id: str) -> Accepted | None:
+    """The job that was stored with this download task."""
+    with database.begin() as connection:
+        row = connection.execute(
+            select(jobs).join(tasks, tasks.c.job_id == jobs.c.id).where(tasks.c.id == task_id)
+        ).first()
+    if row is None:
+        return None
+    return Accepted(job=job_of(row), task_id=task_id, created=True)
+
+
+def _accept(  # noqa: PLR0917  as `accept`, and the id of the task
+    database: Database,
+    submission: Submission,
+    language: Language,
+    job_id: int | None,
+    task_id: str,
+    trace_parent: str | None,
+    quota: Quota,
+) -> Accepted:
     with database.begin() as connection:
         job = _inserted(connection, submission, language, job_id, trace_id_of(trace_parent))
         if job is None:
             assert job_id is not None, "only a chosen id can be taken"  # noqa: S101
             return _existing(connection, submission, job_id)
         quotas.refuse_over(connection, submission.owner, quota)
-        task_id = str(uuid.uuid4())
         connection.execute(
             insert(tasks).values(
                 id=task_id,
