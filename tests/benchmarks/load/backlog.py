@@ -9,8 +9,10 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
+from hearsight_core.errors import QueuedJobsError
 from hearsight_core.keys import Quota
 from hearsight_core.store import counts, hints, leases, listing, outcomes, quotas
 from hearsight_core.store.database import Database
@@ -24,7 +26,7 @@ OWNERS = [f"owner-{n}" for n in range(20)]
 TIMES = 60
 ROUNDS = 3
 MOST = 2.0
-LARGE = Quota(queued_jobs=1_000_000, audio_minutes_per_day=0)
+USUAL = Quota(queued_jobs=1000, audio_minutes_per_day=0)
 
 
 def _hinted(database: Database) -> None:
@@ -36,6 +38,11 @@ def _hinted(database: Database) -> None:
         "UPDATE tasks SET hinted_at = NULL WHERE id = ANY(CAST(:ids AS uuid[])) RETURNING 1",
         ids=[one.hint.task_id for one in due],
     )
+
+
+def _quota_checked(database: Database) -> None:
+    with suppress(QueuedJobsError):
+        quotas.check(database, OWNERS[3], USUAL)
 
 
 def _claimed(database: Database) -> None:
@@ -51,7 +58,7 @@ def _calls(database: Database) -> dict[str, Callable[[], object]]:
         "list (store)": partial(listing.newest, database, limit=51),
         "list an owner's (store)": partial(listing.newest, database, limit=51, owner=OWNERS[7]),
         "submit (store)": partial(accepted, database, owner=OWNERS[3]),
-        "room for one more of an owner": partial(quotas.check, database, OWNERS[3], LARGE),
+        "an owner's quota": partial(_quota_checked, database),
         "queues that tasks wait in": partial(hints.queues, database),
         "next hints": partial(_hinted, database),
         "next hint, claim, give back": partial(_claimed, database),
@@ -62,8 +69,10 @@ def _filled(stand: Stand, jobs: int) -> None:
     stand.empty()
     for start in range(0, jobs, 20_000):
         fill(stand.database, min(20_000, jobs - start), owners=OWNERS)
-    with stand.database.begin() as connection:
-        connection.exec_driver_sql("ANALYZE")
+    # What PostgreSQL does by itself within minutes; until then it would be at it while we look.
+    with stand.database.connect() as connection:
+        connection.execute("VACUUM ANALYZE")
+        connection.execute("CHECKPOINT")
 
 
 def _quartile_ms(call: Callable[[], object]) -> float:
