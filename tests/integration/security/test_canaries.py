@@ -1,7 +1,10 @@
 """A secret, wherever it is put, is in no log, answer, metric, span or command line."""
 
+import os
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -64,7 +67,7 @@ def asked(served: Served, server: api.Api) -> list[httpx.Response]:
         with keyed.client(server, None) as http:
             answers.append(http.get("/api/jobs", headers={"Authorization": authorization}))
     with keyed.client(server, token) as http:
-        http.cookies.set("session", CANARY)
+        http.cookies.set("sid", CANARY)
         http.headers["X-API-Key"] = CANARY
         http.headers["Proxy-Authorization"] = f"Basic {CANARY}"
         addresses = (
@@ -152,20 +155,22 @@ def ended(module: str, env: dict[str, str], *, patience_s: float = 5) -> str:
 
     One that waits for its stores has said by then what it makes of them.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", module],
-        env={"PATH": "/usr/bin:/bin", **env},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    first = process.stdout.readline()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(patience_s)
-    process.terminate()
-    return first + process.communicate(timeout=60)[0]
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            env={"PATH": "/usr/bin:/bin", **env},
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
+        while process.poll() is None and not os.fstat(said.fileno()).st_size:
+            time.sleep(0.05)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience_s)
+        process.terminate()
+        process.wait()
+        said.seek(0)
+        return said.read().decode()
 
 
 @pytest.mark.parametrize(
