@@ -67,7 +67,7 @@ def asked(served: Served, server: api.Api) -> list[httpx.Response]:
         with keyed.client(server, None) as http:
             answers.append(http.get("/api/jobs", headers={"Authorization": authorization}))
     with keyed.client(server, token) as http:
-        http.cookies.set("session", CANARY)
+        http.cookies.set("sid", CANARY)
         http.headers["X-API-Key"] = CANARY
         http.headers["Proxy-Authorization"] = f"Basic {CANARY}"
         addresses = (
