@@ -43,7 +43,7 @@ LIMITS = FetchLimits(
     max_bytes=10_000_000,
     max_duration_s=3600,
     timeout_s=60,
-    socket_timeout_s=3,
+    socket_timeout_s=8,
     retries=3,
     retry_pause_s=0.01,
 )
