@@ -20,6 +20,8 @@ from tests.servers.api import Api, Served, problem
 from tests.servers.forms import END, FORM, file, objects, send, wav
 from tests.store import EN, add_part, downloading, request, rows
 
+PATIENCE_S = 60
+
 
 def test_a_key_that_sends_too_many_requests_is_told_when_to_go_on(locked: Served) -> None:
     token = keyed.made(locked.database, "hasty", limits=Limits(requests_per_minute=60))
@@ -39,9 +41,12 @@ def test_a_key_s_rate_is_one_for_all_processes(locked: Served, tmp_path: Path) -
             codes = [(one, other)[number % 2].get("/api/jobs").status_code for number in range(20)]
         return codes.count(200)
 
-    # Where Redis is slow for a moment, as on a busy machine, each keeps its own for some seconds.
+    deadline = time.monotonic() + PATIENCE_S
     with api.running(tmp_path / "api.log", locked.env) as second:
-        assert min(taken(second) for _ in range(3)) <= 14
+        # Where Redis is slow for a moment, as on a busy machine, each keeps its own for 5 seconds.
+        while taken(second) > 14:
+            assert time.monotonic() < deadline, "each process keeps a rate of its own"
+            time.sleep(1)
 
 
 def test_one_key_s_rate_is_not_another_s(locked: Served) -> None:
