@@ -20,7 +20,7 @@ up: $(VENV)/installed ## set everything up, run a spoken sample, stay in the for
 	@$(BIN)/hearsight up
 
 test: $(VENV)/installed lint ## lint, types, import borders, then every test but the slow ones below (10 minutes at most on 2 cores)
-	$(BIN)/pytest $(ABREAST) tests/unit tests/integration
+	$(BIN)/pytest $(ABREAST) --durations 15 tests/unit tests/integration
 	$(BIN)/pytest tests/e2e
 
 test-unit: $(VENV)/installed ## tests that need no server

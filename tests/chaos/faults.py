@@ -70,7 +70,7 @@ def process_of(world: World, owner: object) -> Process | None:
 def _busy(world: World, where: str) -> list[Process]:
     """The workers with a running task of which `where` holds."""
     found = world.rows(
-        "SELECT DISTINCT owner FROM tasks JOIN jobs ON jobs.id = tasks.job_id"  # noqa: S608  ours
+        "SELECT DISTINCT tasks.owner FROM tasks JOIN jobs ON jobs.id = tasks.job_id"  # noqa: S608  ours
         " LEFT JOIN parts ON parts.job_id = tasks.job_id AND parts.part_index = tasks.part_index"
         f" WHERE state = 'running' AND {where}",
     )
