@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROJECTS := packages/core packages/cli services/api services/download-worker services/asr-worker
 PROJECT_FILES := $(addsuffix /pyproject.toml,$(PROJECTS))
-# Each process starts servers of its own, so a file's tests stay together.
-ABREAST := --numprocesses auto --maxprocesses 4 --dist loadfile
+# Each process starts servers of its own, so a file's tests stay together. Tests wait more than they
+# compute: three keep two cores busy.
+ABREAST := --numprocesses 3 --dist loadfile
 PIN := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --no-emit-package hearsight-core --no-emit-package hearsight-workspace
 PIN_IMAGE := $(PIN) --constraint requirements/dev.lock

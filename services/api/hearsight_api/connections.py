@@ -28,6 +28,8 @@ class Connection(HttpToolsProtocol):
     _read_due: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _in_head = True
+    _whole = True
+    """All of the last request is here: what comes next is another's head."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """A client is there, and has said nothing yet."""
@@ -41,7 +43,7 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Something came; of a head, not more than `HEADERS_BYTES`."""
-        if self._in_head:
+        if self._in_head and self._whole:
             self._head_bytes += len(data)
         super().data_received(data)
         if self._in_head and self._head_bytes > HEADERS_BYTES and not self.transport.is_closing():
@@ -51,11 +53,17 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A head is whole."""
         self._in_head = False
+        self._whole = False
         self._head_bytes = 0
         if self._head_due is not None:
             self._head_due.cancel()
             self._head_due = None
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """A request is whole, its body too."""
+        self._whole = True
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """An answer is given; what still comes of its request is thrown away, but not for ever."""

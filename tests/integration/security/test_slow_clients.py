@@ -130,6 +130,23 @@ def test_who_goes_on_sending_after_the_answer_is_cut_off(served: Served) -> None
         assert cut_off(raw, b"x" * 1000, pause_s=0.01, until=began + HEADERS_S + SLACK_S)
 
 
+def test_the_rest_of_a_body_that_was_answered_early_is_not_taken_for_a_head(
+    served: Served,
+) -> None:
+    size = 5 * HEADERS_BYTES
+    head = f"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n"
+    with connected(served.api) as raw:
+        raw.sendall(head.encode())
+        assert raw.recv(65_536).startswith(b"HTTP/1.1 404 ")
+        for _ in range(5):
+            raw.sendall(b"x" * HEADERS_BYTES)
+            time.sleep(0.05)
+        raw.sendall(b"GET /api/jobs HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        said = ended(raw)
+    assert said.count(b"HTTP/1.1 ") == 1, said
+    assert b"HTTP/1.1 200 " in said
+
+
 def test_who_does_not_read_is_cut_off(served: Served, tmp_path: Path) -> None:
     """A transcript of many megabytes, asked for and never read, is not kept for its reader."""
     worker = Recogniser(served, chunks=200)
