@@ -81,10 +81,18 @@ def test_the_list_of_runbooks_names_every_alert_with_its_severity() -> None:
     assert listed == [(rule["alert"], rule["labels"]["severity"]) for rule in _rules()]
 
 
+def _anchors(page: Path) -> set[str]:
+    """What can be linked in a page: its headings in lower case, with hyphens for spaces."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_every_link_in_a_runbook_leads_somewhere() -> None:
     for page in RUNBOOKS.glob("*.md"):
         for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
-            assert (RUNBOOKS / target).exists(), f"{page.name}: {target}"
+            path, _, anchor = target.partition("#")
+            assert (RUNBOOKS / path).exists(), f"{page.name}: {target}"
+            assert not anchor or anchor in _anchors(RUNBOOKS / path), f"{page.name}: {target}"
 
 
 def test_every_runbook_says_what_it_means_whom_it_hurts_where_to_look_and_what_to_do() -> None:
