@@ -6,7 +6,7 @@ need (a job can fail while parts of it are in work) waits until that has stopped
 
 from datetime import timedelta
 
-from sqlalchemy import exists, func, null, select, update
+from sqlalchemy import CTE, ColumnElement, exists, func, null, select, update
 
 from hearsight_core.jobs import TaskState
 from hearsight_core.store.database import Database
@@ -21,18 +21,7 @@ def expire_jobs(database: Database, *, age_s: float, limit: int) -> list[int]:
     They are gone for everybody from then on, as if a person had deleted them; `control.purge`
     removes what is left. A job that somebody else is changing at this moment is left alone.
     """
-    old = (
-        select(jobs.c.id)
-        .where(
-            jobs.c.finished_at < func.now() - timedelta(seconds=age_s),
-            jobs.c.deleted_at.is_(None),
-            ~_BUSY,
-        )
-        .order_by(jobs.c.finished_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("old")
-    )
+    old = _old(age_s, limit)
     with database.begin() as connection:
         gone = connection.execute(
             update(jobs)
@@ -49,19 +38,7 @@ def expire_media(database: Database, *, age_s: float, limit: int) -> list[tuple[
     The objects, parts of the recording among them, have to be removed after this. The job's version
     stays: it has been told to its end, and a reader who comes back must not be told again.
     """
-    old = (
-        select(jobs.c.id, jobs.c.media_key)
-        .where(
-            jobs.c.finished_at < func.now() - timedelta(seconds=age_s),
-            jobs.c.media_key.is_not(None),
-            jobs.c.deleted_at.is_(None),
-            ~_BUSY,
-        )
-        .order_by(jobs.c.finished_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("old")
-    )
+    old = _old(age_s, limit, jobs.c.media_key.is_not(None))
     with database.begin() as connection:
         gone = connection.execute(
             update(jobs)
@@ -70,3 +47,20 @@ def expire_media(database: Database, *, age_s: float, limit: int) -> list[tuple[
             .returning(jobs.c.id, old.c.media_key)
         )
         return [(job_id, key) for job_id, key in gone]
+
+
+def _old(age_s: float, limit: int, *more: ColumnElement[bool]) -> CTE:
+    """Locks the jobs that ended longest ago, if that is `age_s` ago and `more` holds of them."""
+    return (
+        select(jobs.c.id, jobs.c.media_key)
+        .where(
+            jobs.c.finished_at < func.now() - timedelta(seconds=age_s),
+            jobs.c.deleted_at.is_(None),
+            ~_BUSY,
+            *more,
+        )
+        .order_by(jobs.c.finished_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("old")
+    )
