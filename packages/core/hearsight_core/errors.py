@@ -68,6 +68,7 @@ A `code` never changes its meaning. What people read stands in `messages.py`, in
 Chinese; an error carries the values that go into it.
 """
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 from hearsight_core.messages import Language, render
@@ -96,19 +97,25 @@ class HearSightError(Exception):
         return f"{text} ({self.detail})" if self.detail else text
 
     @classmethod
+    def kinds(cls) -> "Iterator[type[HearSightError]]":
+        """This error and all below it."""
+        yield cls
+        for kind in cls.__subclasses__():
+            yield from kind.kinds()
+
+    @classmethod
     def codes(cls, *, retryable: bool = False) -> set[str]:
         """The codes of this error and all below it but interruptions; the retryable ones if so."""
-        own = {cls.code} if cls.retryable or not retryable else set()
-        below = [kind for kind in cls.__subclasses__() if not issubclass(kind, Interruption)]
-        return own.union(*(kind.codes(retryable=retryable) for kind in below))
+        return {
+            kind.code
+            for kind in cls.kinds()
+            if not issubclass(kind, Interruption) and (kind.retryable or not retryable)
+        }
 
     @classmethod
     def of_code(cls, code: str) -> "type[HearSightError] | None":
         """The error, this one or one below it, that has brought `code` into the tree."""
-        if cls.__dict__.get("code") == code:
-            return cls
-        found = (kind.of_code(code) for kind in cls.__subclasses__())
-        return next((kind for kind in found if kind is not None), None)
+        return next((kind for kind in cls.kinds() if vars(kind).get("code") == code), None)
 
 
 class RequestError(HearSightError):

@@ -144,9 +144,5 @@ class _Fetch:
 
 def _error(told: dict[str, Any]) -> HearSightError:
     """The error that the child raised."""
-    kinds = {kind.__name__: kind for kind in _all(HearSightError)}
+    kinds = {kind.__name__: kind for kind in HearSightError.kinds()}
     return kinds[told["kind"]](detail=told["detail"], **told["values"])
-
-
-def _all(kind: type[HearSightError]) -> list[type[HearSightError]]:
-    return [kind, *(below for child in kind.__subclasses__() for below in _all(child))]
