@@ -12,6 +12,9 @@ from hearsight_core.store.changes import change_job, locked_job, settle
 from hearsight_core.store.database import Database
 from hearsight_core.store.tables import jobs, tasks
 
+IN_WORK = exists().where(tasks.c.job_id == jobs.c.id, tasks.c.state == TaskState.RUNNING)
+"""Whether a worker is busy with a job."""
+
 
 def cancel(database: Database, job_id: int, language: Language, *, owner: str | None = None) -> Job:
     """Asks a job to stop; it is cancelled at once unless a worker has to let go first.
@@ -122,10 +125,9 @@ def mark_deleted(
 def purgeable(database: Database, *, limit: int = 50) -> list[tuple[int, str | None]]:
     """Lists deleted jobs that no worker is busy with any more: (job id, key of the media)."""
     with database.begin() as connection:
-        busy = exists().where(tasks.c.job_id == jobs.c.id, tasks.c.state == TaskState.RUNNING)
         rows = connection.execute(
             select(jobs.c.id, jobs.c.media_key)
-            .where(jobs.c.deleted_at.is_not(None), ~busy)
+            .where(jobs.c.deleted_at.is_not(None), ~IN_WORK)
             .order_by(jobs.c.deleted_at)
             .limit(limit)
         )

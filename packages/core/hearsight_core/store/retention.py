@@ -6,13 +6,11 @@ need (a job can fail while parts of it are in work) waits until that has stopped
 
 from datetime import timedelta
 
-from sqlalchemy import CTE, ColumnElement, exists, func, null, select, update
+from sqlalchemy import CTE, ColumnElement, func, null, select, update
 
-from hearsight_core.jobs import TaskState
+from hearsight_core.store.control import IN_WORK
 from hearsight_core.store.database import Database
-from hearsight_core.store.tables import jobs, tasks
-
-_BUSY = exists().where(tasks.c.job_id == jobs.c.id, tasks.c.state == TaskState.RUNNING)
+from hearsight_core.store.tables import jobs
 
 
 def expire_jobs(database: Database, *, age_s: float, limit: int) -> list[int]:
@@ -56,7 +54,7 @@ def _old(age_s: float, limit: int, *more: ColumnElement[bool]) -> CTE:
         .where(
             jobs.c.finished_at < func.now() - timedelta(seconds=age_s),
             jobs.c.deleted_at.is_(None),
-            ~_BUSY,
+            ~IN_WORK,
             *more,
         )
         .order_by(jobs.c.finished_at)
