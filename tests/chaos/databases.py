@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from hearsight.stack.program import StartError
 from hearsight.stack.valkey import Valkey
 from hearsight_core.errors import DatabaseError
 from hearsight_core.store.database import Database
+from tests.chaos.places import in_memory
 from tests.chaos.processes import Keeper, Process, until
 from tests.chaos.proxy import Proxy
 
@@ -26,19 +27,13 @@ TAKEN_OVER_S = 120.0
 @contextmanager
 def small_disk(folder: Path) -> Iterator[bool]:
     """A disk of its own in `folder`, in memory; yields False if nothing can be mounted here."""
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m,mode=755", "hearsight", str(folder)]
-    mounted = (
-        os.geteuid() == 0
-        and subprocess.run(mount, check=False, capture_output=True).returncode == 0
-    )
-    try:
-        yield mounted
-    finally:
-        if mounted:
-            # Lazily: a process that was killed a moment ago may still be on its way out.
-            unmount = ["umount", "--lazy", str(folder)]
-            subprocess.run(unmount, check=True)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(in_memory(folder, DISK_MIB))
+        except RuntimeError:
+            yield False
+        else:
+            yield True
 
 
 @dataclass

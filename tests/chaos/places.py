@@ -115,19 +115,31 @@ def folder(home: Path) -> Iterator[Folder]:
 
 
 @contextmanager
-def disk(home: Path) -> Iterator[Disk]:
-    """A small file system in memory, mounted for the length of the block.
+def in_memory(path: Path, size_mib: int) -> Iterator[None]:
+    """A new folder that is a file system of its own in memory, for the length of the block.
 
     Raises:
         RuntimeError: nothing can be mounted here; it takes root.
     """
-    path = home / "media"
     path.mkdir()
-    _run("mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m,mode=755", "hearsight-chaos", str(path))
+    _run("mount", "-t", "tmpfs", "-o", f"size={size_mib}m,mode=755", "hearsight-chaos", str(path))
     try:
-        yield Disk(path)
+        yield
     finally:
-        _run("umount", str(path))
+        # Lazily: a process that was killed a moment ago may still be on its way out.
+        _run("umount", "--lazy", str(path))
+
+
+@contextmanager
+def disk(home: Path) -> Iterator[Disk]:
+    """A small disk in `home`.
+
+    Raises:
+        RuntimeError: as `in_memory`.
+    """
+    path = home / "media"
+    with in_memory(path, DISK_MIB):
+        yield Disk(path)
 
 
 @contextmanager

@@ -6,48 +6,29 @@ thread, while they are open.
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 
 from hearsight.stack.ports import HOST
+from tests.chaos.loop_thread import LoopThread
 
 BLOCK = 64 * 1024
 
 
-class Proxy:
+class Proxy(LoopThread):
     """Between a client and the server on `target`; `port` is where clients come."""
 
     def __init__(self, target: int) -> None:
-        self.port = 0
+        super().__init__("proxy")
         self._target = target
         self._refusing = False
         self._delay_s = 0.0
         self._answers_to_lose = 0
         self._lose_after = b""
         self._hold: tuple[bytes, Callable[[int], bool]] | None = None
-        self._flowing: asyncio.Event
+        self._flowing = asyncio.Event()
+        self._flowing.set()
         self._links: set[_Link] = set()
-        self._loop: asyncio.AbstractEventLoop
-        self._end: asyncio.Event
-        self._up = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="proxy")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._up.wait()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join()
 
     def cut(self) -> None:
         """Resets every open connection."""
@@ -92,16 +73,7 @@ class Proxy:
             link.client.transport.abort()
             link.server.transport.abort()
 
-    async def _main(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._end = asyncio.Event()
-        self._flowing = asyncio.Event()
-        self._flowing.set()
-        server = await asyncio.start_server(self._serve, HOST, 0)
-        self.port = server.sockets[0].getsockname()[1]
-        self._up.set()
-        await self._end.wait()
-        server.close()
+    async def _close(self) -> None:
         self._cut()
         self._flowing.set()
         await asyncio.gather(*(link.done.wait() for link in list(self._links)))

@@ -6,17 +6,15 @@ is sent or answered. One thread and one event loop serve it; what it does is cha
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 from hearsight.stack.ports import HOST
+from tests.chaos.loop_thread import LoopThread
 
 BLOCK = 16 * 1024
-MAX_HEAD = 64 * 1024
 GONE = (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError)
 
 CODES = {
@@ -57,11 +55,11 @@ class _Request:
     length: int
 
 
-class StoreProxy:
+class StoreProxy(LoopThread):
     """Between clients and the S3 server on `target`; `port` is where clients come."""
 
     def __init__(self, target: int) -> None:
-        self.port = 0
+        super().__init__("store")
         self.met = 0
         """Requests that were given trouble."""
         self._target = target
@@ -69,24 +67,6 @@ class StoreProxy:
         self._left = 0
         self._clients: dict[asyncio.StreamWriter, asyncio.Event] = {}
         self._lasting: list[Trouble] = []
-        self._loop: asyncio.AbstractEventLoop
-        self._end: asyncio.Event
-        self._up = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="store")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._up.wait()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join()
 
     @contextlib.contextmanager
     def giving(self, trouble: Trouble, times: int = 10**9) -> Iterator[None]:
@@ -109,14 +89,7 @@ class StoreProxy:
         """Takes back what does not last for ever."""
         self._trouble = None
 
-    async def _main(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._end = asyncio.Event()
-        server = await asyncio.start_server(self._serve, HOST, 0, limit=MAX_HEAD)
-        self.port = server.sockets[0].getsockname()[1]
-        self._up.set()
-        await self._end.wait()
-        server.close()
+    async def _close(self) -> None:
         for writer in self._clients:
             writer.transport.abort()
         await asyncio.gather(*(done.wait() for done in list(self._clients.values())))
@@ -164,7 +137,7 @@ class StoreProxy:
         trouble: Trouble | None,
     ) -> bool:
         """Hands the request to the server and the answer back; what is cut stays cut."""
-        answers, asks = await asyncio.open_connection(HOST, self._target, limit=MAX_HEAD)
+        answers, asks = await asyncio.open_connection(HOST, self._target)
         try:
             asks.write(request.head)
             if not await _copy(reader, asks, request.length, trouble):
