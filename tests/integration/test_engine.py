@@ -111,6 +111,7 @@ def test_words_are_told_when_asked_for_and_only_then(engine: Engine) -> None:
         at = segment.start_ms
         for word in segment.words:
             assert at <= word.start_ms < word.end_ms <= segment.end_ms
+            assert word.probability is not None
             assert 0 <= word.probability <= 1
             at = word.end_ms
     assert all(one.words is None for one in said(list(engine.recognise(chunks, OPTIONS, "en"))))

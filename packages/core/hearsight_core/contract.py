@@ -141,7 +141,8 @@ class Word(Frozen):
     start_ms: int
     end_ms: int
     word: str
-    probability: float
+    probability: float | None
+    """None where the engine does not tell."""
 
 
 class Segment(Frozen):

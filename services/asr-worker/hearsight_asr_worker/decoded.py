@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from faster_whisper.transcribe import get_compression_ratio
-
 from hearsight_asr_worker.pauses import FRAME_MS
 from hearsight_asr_worker.segmentation import TimedWord, needs_space, text_of
-
-# Whisper's own thresholds (openai/whisper, transcribe.py).
-_NO_SPEECH_PROB = 0.6
-_LOW_LOGPROB = -1.0
-_REPETITIVE = 2.4
+from hearsight_asr_worker.trust import (
+    LEAST_LOGPROB,
+    MOST_COMPRESSION_RATIO,
+    compression_ratio,
+    is_silence,
+)
 
 _LEFT_OUT = 100
 """Frames (of 10 ms) of sound without words that make a text look incomplete."""
@@ -44,12 +43,12 @@ class Decoded:
 
     @property
     def silent(self) -> bool:
-        """Whether there is no speech: the model says so, and does not trust its own words.
-
-        Or wrote none: of music it may make a row of full stops.
-        """
-        unsure = self.no_speech_prob > _NO_SPEECH_PROB and self.avg_logprob < _LOW_LOGPROB
-        return unsure or not any(letter.isalnum() for word in self.words for letter in word.text)
+        """Whether there is no speech."""
+        return is_silence(
+            text_of(self.words),
+            no_speech_prob=self.no_speech_prob,
+            avg_logprob=self.avg_logprob,
+        )
 
     @property
     def looped(self) -> bool:
@@ -58,18 +57,20 @@ class Decoded:
         Whisper's bound on compression alone also meets speech that does repeat (counting, refrains)
         and scripts of many bytes; but what was really said has time.
         """
-        return self.compression_ratio > _REPETITIVE and self.squeezed > _SQUEEZED_SHARE
+        return self.compression_ratio > MOST_COMPRESSION_RATIO and self.squeezed > _SQUEEZED_SHARE
 
     @property
     def doubtful(self) -> bool:
         """Whether the text is probably wrong, and worth trying again by chance."""
-        return not self.silent and (self.looped or self.avg_logprob < _LOW_LOGPROB)
+        return not self.silent and (self.looped or self.avg_logprob < LEAST_LOGPROB)
 
     @property
     def suspicious(self) -> bool:
         """Whether the text may be wrong or incomplete, and worth a second look in pieces."""
         return not self.silent and (
-            self.doubtful or self.compression_ratio > _REPETITIVE or self.unheard > _LEFT_OUT
+            self.doubtful
+            or self.compression_ratio > MOST_COMPRESSION_RATIO
+            or self.unheard > _LEFT_OUT
         )
 
 
@@ -101,7 +102,7 @@ def joined(parts: Sequence[tuple[int, Decoded]]) -> Decoded:
         tokens=tokens - 1,
         avg_logprob=sum(one.avg_logprob * (one.tokens + 1) for one in believed) / tokens,
         no_speech_prob=min(one.no_speech_prob for one in believed),
-        compression_ratio=get_compression_ratio(text_of(words)),
+        compression_ratio=compression_ratio(text_of(words)),
         squeezed=max(one.squeezed for one in believed),
         unheard=max(one.unheard for one in believed),
     )

@@ -10,17 +10,14 @@ from typing import Any
 import numpy as np
 from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
-from faster_whisper.transcribe import (
-    get_compression_ratio,
-    get_suppressed_tokens,
-    merge_punctuations,
-)
+from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 from numpy.typing import NDArray
 
 from hearsight_asr_worker.alignment import longest_unheard, placed
 from hearsight_asr_worker.decoded import Decoded, best, joined, squeezed_share
 from hearsight_asr_worker.pauses import audible_frames, pieces
 from hearsight_asr_worker.segmentation import TimedWord
+from hearsight_asr_worker.trust import compression_ratio
 from hearsight_core.contract import RecognitionOptions
 
 _TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -223,7 +220,7 @@ class Decoder:
                     # CTranslate2 divides by the tokens without the end of the text, Whisper with.
                     avg_logprob=one.scores[0] * tokens / (tokens + 1),
                     no_speech_prob=one.no_speech_prob,
-                    compression_ratio=get_compression_ratio(tokenizer.decode(text).strip()),
+                    compression_ratio=compression_ratio(tokenizer.decode(text).strip()),
                     squeezed=squeezed_share(aligned),
                     unheard=longest_unheard(words, audible),
                 )

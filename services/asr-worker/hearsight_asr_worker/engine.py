@@ -12,6 +12,7 @@ from hearsight_core.contract import RecognitionOptions, Segment
 SAMPLE_RATE = 16_000
 SAMPLES_PER_MS = SAMPLE_RATE // 1000
 MAX_CHUNK_S = 30
+_SILENT_PEAK = 10 / 32768
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,23 @@ class Chunk:
         """Where in the recording the chunk ends."""
         return self.start_ms + self.duration_ms
 
+    @property
+    def silent(self) -> bool:
+        """Whether it is digital silence, never louder than -70 dB of full scale."""
+        return not len(self.samples) or bool(np.abs(self.loudness()).max() <= _SILENT_PEAK)
+
     def loudness(self) -> NDArray[np.float32]:
         """The samples as floats from -1 to 1."""
         if self.samples.dtype == np.int16:
             return self.samples.astype(np.float32) / np.float32(32768)
         return self.samples.astype(np.float32, copy=False)
+
+    def pcm(self) -> bytes:
+        """The samples as little-endian integers of 16 bit."""
+        samples = self.samples
+        if samples.dtype != np.int16:
+            samples = np.clip(np.round(samples * np.float32(32768)), -32768, 32767)
+        return bytes(samples.astype("<i2", copy=False).tobytes())
 
 
 @dataclass(frozen=True)
@@ -122,8 +135,10 @@ class Engine(Protocol):
         """
         ...
 
-    def detect_language(self, chunks: Sequence[Chunk]) -> tuple[str, float]:
-        """The language spoken in `chunks` and its probability; the first few are listened to.
+    def detect_language(self, chunks: Sequence[Chunk]) -> tuple[str, float | None]:
+        """The language spoken in `chunks` and its probability, None where the engine can't tell.
+
+        The first few are listened to.
 
         Raises:
             OutOfMemoryError: the device ran out of memory.

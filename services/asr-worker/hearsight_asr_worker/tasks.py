@@ -135,10 +135,11 @@ class Transcriber:
         job = lease.job
         if job.language is not None:
             return job.language
-        if job.options.language is not None:
-            found, probability = job.options.language, 1.0
-        else:
-            found, probability = self._engine.detect_language(chunks)
+        found, probability = (
+            (job.options.language, 1.0)
+            if job.options.language is not None
+            else self._engine.detect_language(chunks)
+        )
         stored = work.set_language(
             context.worker.database, lease.task, found, probability, self._model
         )

@@ -1,18 +1,17 @@
 """One job's media, from its address to parts that can be recognised."""
 
-import io
 import mimetypes
 import shutil
 import tempfile
 import time
 import uuid
-import wave
 from pathlib import Path
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from hearsight_core import sound
 from hearsight_core.addresses import AddressGuard
 from hearsight_core.contract import STAGE_PERCENT, Stage, TaskKind, queue_of
 from hearsight_core.jobs import Job, Part, progress_of
@@ -32,7 +31,6 @@ from hearsight_download_worker.fetching import fetch_apart
 
 log = structlog.get_logger(__name__)
 
-SAMPLE_RATE_HZ = 16_000
 BLOCK_S = 30.0
 """How much audio is decoded at a time."""
 
@@ -46,13 +44,7 @@ SCRATCH_KEPT_S = 24 * 3600
 
 def wav(samples: NDArray[np.int16]) -> bytes:
     """A part's audio as the object that the ASR workers read: WAV, 16 kHz, mono, 16 bit."""
-    content = io.BytesIO()
-    with wave.open(content, "wb") as audio:
-        audio.setnchannels(1)
-        audio.setsampwidth(2)
-        audio.setframerate(SAMPLE_RATE_HZ)
-        audio.writeframes(samples.astype("<i2", copy=False).tobytes())
-    return content.getvalue()
+    return sound.wav(samples.astype("<i2", copy=False).tobytes())
 
 
 def sweep_scratch(folder: Path) -> None:

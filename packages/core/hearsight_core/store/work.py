@@ -164,7 +164,7 @@ def finish_cut(database: Database, task: Task, duration_ms: int, *, truncated: b
 
 
 def set_language(
-    database: Database, task: Task, language: str, probability: float, model: ModelUsed
+    database: Database, task: Task, language: str, probability: float | None, model: ModelUsed
 ) -> Job:
     """Notes language and model; the part that says it first decides for the whole job."""
     with database.begin() as connection:
