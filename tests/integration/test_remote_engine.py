@@ -24,6 +24,7 @@ from hearsight_core.errors import (
     AsrError,
     Cancelled,
     HearSightError,
+    OptionUnsupportedError,
     RecognitionError,
     RemoteAnswerError,
     RemoteBusyError,
@@ -210,6 +211,46 @@ def test_the_words_are_right_in_order_and_as_people_read_them(
 
 def test_words_are_told_only_when_asked_for(engine: Engine) -> None:
     assert all(segment.words is None for segment in said(hear(engine)))
+
+
+def test_what_the_interface_has_no_field_for_is_refused(engine: Engine) -> None:
+    for option, value in (
+        ("beam_size", 3),
+        ("log_prob_threshold", -2.0),
+        ("compression_ratio_threshold", 2.0),
+        ("temperature", (0.0, 0.2)),
+    ):
+        wish = RecognitionOptions.model_validate({option: value})
+        with pytest.raises(OptionUnsupportedError, match=option):
+            engine.check_options(wish)
+        with pytest.raises(OptionUnsupportedError):
+            engine.recognise([], wish, "en")
+
+
+def test_one_temperature_is_sent_as_the_official_client_sends_it(
+    endpoint: OpenAiEndpoint, official: openai.OpenAI, engine: Engine
+) -> None:
+    for temperature in (0, 0.4):
+        wish = RecognitionOptions(temperature=(temperature,))
+        assert said(list(engine.recognise(one_chunk(), wish, "en")))
+        official.audio.transcriptions.create(
+            file=("chunk.wav", sound.wav(one_chunk()[0].pcm()), "audio/wav"),
+            model=MODEL,
+            language="en",
+            response_format="verbose_json",
+            temperature=float(temperature),
+            timestamp_granularities=["word", "segment"],
+        )
+        ours, theirs = endpoint.got[-2:]
+        assert ours.body == theirs.body
+
+
+def test_a_job_decides_what_is_silence(engine: Engine, endpoint: OpenAiEndpoint) -> None:
+    unsure = {**SEGMENT, "no_speech_prob": 0.7, "avg_logprob": -1.5}
+    body = json.dumps({"text": "x", "segments": [unsure]}).encode()
+    for threshold, heard in ((None, 0), (0.8, 1)):
+        endpoint.tell.append(Told(200, body))
+        assert len(said(hear(engine, RecognitionOptions(no_speech_threshold=threshold)))) == heard
 
 
 def test_a_translation_has_segments_without_words(endpoint: OpenAiEndpoint, engine: Engine) -> None:

@@ -40,6 +40,7 @@
     │   ├── UnsupportedError         media.unsupported
     │   ├── TooLargeError            media.too_large
     │   ├── TooLongError             media.too_long
+    │   ├── ClipOutsideError         media.clip_outside
     │   ├── NoAudioError             media.no_audio
     │   └── CorruptError             media.corrupt
     ├── AsrError               recognition
@@ -371,6 +372,12 @@ class TooLongError(MediaError):
     """The recording is over the duration limit."""
 
     code = "media.too_long"
+
+
+class ClipOutsideError(MediaError):
+    """The stretch asked for begins after the recording's end."""
+
+    code = "media.clip_outside"
 
 
 class NoAudioError(MediaError):

@@ -159,6 +159,8 @@ class Part:
     object_key: str
     chunks: tuple[tuple[int, int], ...]
     chunks_done: int
+    channel: int | None = None
+    """Which channel of the recording, from 0; None: all of them, mixed."""
 
 
 def overall_percent(stage: Stage, stage_percent: float) -> float:

@@ -176,6 +176,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "The recording is over the limit of {limit_s} seconds (HEARSIGHT_MAX_DURATION_S).",
         "录音超过 {limit_s} 秒的上限（HEARSIGHT_MAX_DURATION_S）。",
     ),
+    "media.clip_outside": (
+        "The recording is {duration_s} seconds long; nothing is there from {from_s} seconds on.",
+        "录音时长为 {duration_s} 秒，从第 {from_s} 秒起没有内容。",
+    ),
     "media.no_audio": (
         "The media has no audio track, so there is nothing to transcribe.",
         "该媒体没有音轨，无可转写内容。",

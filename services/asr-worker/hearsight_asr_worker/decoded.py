@@ -5,12 +5,7 @@ from dataclasses import dataclass, replace
 
 from hearsight_asr_worker.pauses import FRAME_MS
 from hearsight_asr_worker.segmentation import TimedWord, needs_space, text_of
-from hearsight_asr_worker.trust import (
-    LEAST_LOGPROB,
-    MOST_COMPRESSION_RATIO,
-    compression_ratio,
-    is_silence,
-)
+from hearsight_asr_worker.trust import WHISPERS, Thresholds, compression_ratio
 
 _LEFT_OUT = 100
 """Frames (of 10 ms) of sound without words that make a text look incomplete."""
@@ -31,6 +26,7 @@ class Decoded:
         compression_ratio: Length of the text by its length compressed: how repetitive it is.
         squeezed: Share of the words that the alignment gives no time.
         unheard: Frames of the longest sound without words.
+        thresholds: From where on that is doubtful.
     """
 
     words: tuple[TimedWord, ...]
@@ -40,11 +36,12 @@ class Decoded:
     compression_ratio: float
     squeezed: float
     unheard: int
+    thresholds: Thresholds = WHISPERS
 
     @property
     def silent(self) -> bool:
         """Whether there is no speech."""
-        return is_silence(
+        return self.thresholds.is_silence(
             text_of(self.words),
             no_speech_prob=self.no_speech_prob,
             avg_logprob=self.avg_logprob,
@@ -57,19 +54,22 @@ class Decoded:
         Whisper's bound on compression alone also meets speech that does repeat (counting, refrains)
         and scripts of many bytes; but what was really said has time.
         """
-        return self.compression_ratio > MOST_COMPRESSION_RATIO and self.squeezed > _SQUEEZED_SHARE
+        return (
+            self.compression_ratio > self.thresholds.compression_ratio
+            and self.squeezed > _SQUEEZED_SHARE
+        )
 
     @property
     def doubtful(self) -> bool:
         """Whether the text is probably wrong, and worth trying again by chance."""
-        return not self.silent and (self.looped or self.avg_logprob < LEAST_LOGPROB)
+        return not self.silent and (self.looped or self.avg_logprob < self.thresholds.log_prob)
 
     @property
     def suspicious(self) -> bool:
         """Whether the text may be wrong or incomplete, and worth a second look in pieces."""
         return not self.silent and (
             self.doubtful
-            or self.compression_ratio > MOST_COMPRESSION_RATIO
+            or self.compression_ratio > self.thresholds.compression_ratio
             or self.unheard > _LEFT_OUT
         )
 
@@ -105,6 +105,7 @@ def joined(parts: Sequence[tuple[int, Decoded]]) -> Decoded:
         compression_ratio=compression_ratio(text_of(words)),
         squeezed=max(one.squeezed for one in believed),
         unheard=max(one.unheard for one in believed),
+        thresholds=parts[0][1].thresholds,
     )
 
 

@@ -17,12 +17,12 @@ from hearsight_asr_worker.alignment import longest_unheard, placed
 from hearsight_asr_worker.decoded import Decoded, best, joined, squeezed_share
 from hearsight_asr_worker.pauses import audible_frames, pieces
 from hearsight_asr_worker.segmentation import TimedWord
-from hearsight_asr_worker.trust import compression_ratio
+from hearsight_asr_worker.trust import Thresholds, compression_ratio
 from hearsight_core.contract import RecognitionOptions
 
-_TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
+_TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 _BEST_OF = 5
-"""How Whisper tries again by chance (openai/whisper, transcribe.py)."""
+"""How Whisper tries, and again by chance (openai/whisper, transcribe.py)."""
 
 _PREPENDED = "\"'“¿([{-"
 _APPENDED = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001  marks of other scripts
@@ -56,12 +56,37 @@ class Request:
     task: str
     initial_prompt: str | None
     hotwords: str | None
+    beam_size: int
+    temperatures: tuple[float, ...]
+    thresholds: Thresholds
     window: int = FULL_FRAMES
 
     @classmethod
-    def of(cls, options: RecognitionOptions, language: str) -> "Request":
-        """The request that `options` make, for speech in `language`."""
-        return cls(language, options.task, options.initial_prompt, options.hotwords)
+    def of(cls, options: RecognitionOptions, language: str, *, beam_size: int) -> "Request":
+        """The request that `options` make, for speech in `language`.
+
+        `beam_size` is for those that ask for none.
+        """
+        return cls(
+            language=language,
+            task=options.task,
+            initial_prompt=options.initial_prompt,
+            hotwords=options.hotwords,
+            beam_size=options.beam_size or beam_size,
+            temperatures=options.temperature or _TEMPERATURES,
+            thresholds=Thresholds.of(options),
+        )
+
+    def decoding(self, temperature: float) -> dict[str, Any]:
+        """CTranslate2's keywords for a try at `temperature`: the likeliest text, or by chance."""
+        if temperature == 0:
+            return {"beam_size": self.beam_size, "patience": 1}
+        return {
+            "beam_size": 1,
+            "num_hypotheses": _BEST_OF,
+            "sampling_topk": 0,
+            "sampling_temperature": temperature,
+        }
 
 
 class Decoder:
@@ -71,18 +96,16 @@ class Decoder:
     audio afterwards.
     """
 
-    def __init__(self, model: WhisperModel, *, beam_size: int, fit_window: bool) -> None:
+    def __init__(self, model: WhisperModel, *, fit_window: bool) -> None:
         """A decoder of `model`.
 
         Args:
             model: Loaded weights.
-            beam_size: Hypotheses followed.
             fit_window: Encode only as much of the 30 s window as the speech fills, and some
                 silence, which saves most of the work on short stretches. Doubtful text is decoded
                 again in the full window.
         """
         self._model = model
-        self._beam = {"beam_size": beam_size, "patience": 1}
         self._fit_window = fit_window
         self._tokenizer = lru_cache(maxsize=256)(self._new_tokenizer)
 
@@ -95,7 +118,7 @@ class Decoder:
 
     def decode(self, request: Request, features: Sequence[NDArray[np.float32]]) -> list[Decoded]:
         """What is said in each of `features` (mel bands by frames of 10 ms, at most a window)."""
-        results = self._attempt(request, features, self._beam)
+        results = self._attempt(request, features, request.temperatures[0])
         self._look_again(request, features, results)
         self._try_again(request, features, results)
         return results
@@ -136,7 +159,9 @@ class Decoder:
         # Looking again takes no more room on the device than looking did.
         for window, some in self._batches(todo, len(features) * request.window):
             again = self._attempt(
-                replace(request, window=window), [part for *_, part in some], self._beam
+                replace(request, window=window),
+                [part for *_, part in some],
+                request.temperatures[0],
             )
             for (index, first, _), one in zip(some, again, strict=True):
                 done.setdefault(index, []).append((first, one))
@@ -162,24 +187,14 @@ class Decoder:
         features: Sequence[NDArray[np.float32]],
         results: list[Decoded],
     ) -> None:
-        """Decodes what is doubtful anew: in the full window, then by chance, ever more freely."""
+        """Decodes what is doubtful anew: in the full window, then ever more freely."""
         tries = {index: [result] for index, result in enumerate(results) if result.doubtful}
         full = replace(request, window=FULL_FRAMES)
-        attempts: list[dict[str, Any]] = [] if request == full else [self._beam]
-        attempts += [
-            {
-                "beam_size": 1,
-                "num_hypotheses": _BEST_OF,
-                "sampling_topk": 0,
-                "sampling_temperature": temperature,
-            }
-            for temperature in _TEMPERATURES
-        ]
-        for decoding in attempts:
+        for temperature in request.temperatures[1 if request == full else 0 :]:
             left = [index for index, tried in tries.items() if tried[-1].doubtful]
             if not left:
                 break
-            again = self._attempt(full, [features[index] for index in left], decoding)
+            again = self._attempt(full, [features[index] for index in left], temperature)
             for index, result in zip(left, again, strict=True):
                 tries[index].append(result)
         for index, tried in tries.items():
@@ -189,7 +204,7 @@ class Decoder:
         self,
         request: Request,
         features: Sequence[NDArray[np.float32]],
-        decoding: dict[str, Any],  # CTranslate2's own keywords
+        temperature: float,
     ) -> list[Decoded]:
         tokenizer, suppressed = self._tokenizer(request.language, request.task)
         sizes = [one.shape[-1] for one in features]
@@ -201,7 +216,7 @@ class Decoder:
             suppress_tokens=suppressed,
             return_scores=True,
             return_no_speech_prob=True,
-            **decoding,
+            **request.decoding(temperature),
         )
         texts = [
             [token for token in one.sequences_ids[0] if token < tokenizer.eot] for one in generated
@@ -223,6 +238,7 @@ class Decoder:
                     compression_ratio=compression_ratio(tokenizer.decode(text).strip()),
                     squeezed=squeezed_share(aligned),
                     unheard=longest_unheard(words, audible),
+                    thresholds=request.thresholds,
                 )
             )
         return decoded

@@ -108,6 +108,7 @@ class Engine(Protocol):
 
         Raises:
             LanguageUnsupportedError: the model does not know the language or the task.
+            OptionUnsupportedError: the engine can't be told an option.
         """
         ...
 

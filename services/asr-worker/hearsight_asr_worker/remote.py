@@ -12,10 +12,12 @@ from hearsight_asr_worker.engine import Chunk, ChunkResult, ModelInfo, to_the_en
 from hearsight_asr_worker.in_order import in_order
 from hearsight_asr_worker.languages import CODES
 from hearsight_asr_worker.stopwatch import Stopwatch
+from hearsight_asr_worker.trust import Thresholds
 from hearsight_asr_worker.verbose_json import Answer, segments_of
 from hearsight_core.contract import RecognitionOptions
 from hearsight_core.errors import (
     LanguageUnsupportedError,
+    OptionUnsupportedError,
     RecognitionError,
     RemoteAnswerError,
     RemoteError,
@@ -23,6 +25,8 @@ from hearsight_core.errors import (
 from hearsight_core.settings import AsrSettings
 from hearsight_core.sound import wav
 
+_UNTELLABLE = ("beam_size", "compression_ratio_threshold", "log_prob_threshold")
+"""Options of a job that the interface has no field for. What is silence we decide ourselves."""
 _CHUNKS_TO_DETECT = 4
 """The language is found in the longest of so many chunks: an endpoint recognises all it is sent."""
 
@@ -116,7 +120,13 @@ class RemoteEngine:
 
         Raises:
             LanguageUnsupportedError: the model does not know the language or the task.
+            OptionUnsupportedError: OpenAI's interface has no such option.
         """
+        for name in _UNTELLABLE:
+            if getattr(options, name) is not None:
+                raise OptionUnsupportedError(option=name)
+        if len(options.temperature or ()) > 1:
+            raise OptionUnsupportedError(option="more than one temperature")
         if options.language is not None:
             self._check_language(options.language)
         if options.task == "translate" and not self._info.multilingual:
@@ -136,15 +146,19 @@ class RemoteEngine:
 
         Raises:
             LanguageUnsupportedError: the model does not know the language or the task.
+            OptionUnsupportedError: OpenAI's interface has no such option.
             RemoteError: the endpoint did not recognise.
             RecognitionError: the engine was closed.
         """
         self.check_options(options)
         self._check_language(language)
         wish = Wish(
-            translate=options.task == "translate", language=language, prompt=_prompt(options)
+            translate=options.task == "translate",
+            language=language,
+            prompt=_prompt(options),
+            temperature=options.temperature[0] if options.temperature else None,
         )
-        return self._results(chunks, wish, go_on, with_words=options.word_timestamps)
+        return self._results(chunks, wish, options, go_on)
 
     def detect_language(self, chunks: Sequence[Chunk]) -> tuple[str, float | None]:
         """The language of the longest of the first `chunks`; no endpoint tells how sure it is.
@@ -185,11 +199,10 @@ class RemoteEngine:
         self,
         chunks: Sequence[Chunk],
         wish: Wish,
+        options: RecognitionOptions,
         go_on: Callable[[], bool],
-        *,
-        with_words: bool,
     ) -> Iterator[ChunkResult]:
-        abandoned = Event()
+        abandoned, thresholds = Event(), Thresholds.of(options)
 
         def hand_in(some: Sequence[Chunk]) -> list[_InWork]:
             sounds = [(wish, _Sound(chunk, abandoned)) for chunk in some if not chunk.silent]
@@ -225,7 +238,9 @@ class RemoteEngine:
                             segment
                             for answer in answers
                             if answer is not None
-                            for segment in segments_of(answer, one.chunk, with_words=with_words)
+                            for segment in segments_of(
+                                answer, one.chunk, thresholds, with_words=options.word_timestamps
+                            )
                         )
                     )
         finally:

@@ -15,7 +15,7 @@ from hearsight_asr_worker.segmentation import (
     settled,
     text_of,
 )
-from hearsight_asr_worker.trust import compression_ratio, is_silence
+from hearsight_asr_worker.trust import Thresholds, compression_ratio
 from hearsight_core.contract import Segment
 
 _Text = Annotated[str, AfterValidator(lambda text: text.replace("\0", "\N{REPLACEMENT CHARACTER}"))]
@@ -58,12 +58,14 @@ class Answer(BaseModel):
         return code_of(self.language or "")
 
 
-def segments_of(answer: Answer, chunk: Chunk, *, with_words: bool) -> tuple[Segment, ...]:
+def segments_of(
+    answer: Answer, chunk: Chunk, thresholds: Thresholds, *, with_words: bool
+) -> tuple[Segment, ...]:
     """The segments of `chunk`: in order, inside it, none longer than people read at once.
 
     A stretch whose words don't fit its text stays whole.
     """
-    spoken = [one for one in answer.segments if not _is_silent(one)]
+    spoken = [one for one in answer.segments if not _is_silent(one, thresholds)]
     places = settled([_timed(one.text, one, chunk) for one in spoken], chunk.start_ms, chunk.end_ms)
     left = deque(answer.words or ())
     found: list[Segment] = []
@@ -88,8 +90,10 @@ def segments_of(answer: Answer, chunk: Chunk, *, with_words: bool) -> tuple[Segm
     return tuple(found)
 
 
-def _is_silent(one: AnsweredSegment) -> bool:
-    return is_silence(one.text, no_speech_prob=one.no_speech_prob, avg_logprob=one.avg_logprob)
+def _is_silent(one: AnsweredSegment, thresholds: Thresholds) -> bool:
+    return thresholds.is_silence(
+        one.text, no_speech_prob=one.no_speech_prob, avg_logprob=one.avg_logprob
+    )
 
 
 def _ratio(one: AnsweredSegment) -> float:

@@ -57,7 +57,7 @@ class WhisperEngine:
             model: The weights, with as many workers as there are streams.
             info: What the model is.
             batch_size: Pieces decoded in one go.
-            beam_size: Hypotheses followed.
+            beam_size: Hypotheses followed, for jobs that ask for no number.
             short_windows: Decode a chunk utterance by utterance, in windows no longer than that
                 takes, for models that hear as well (or better) that way.
             observe: Told of every batch, in the stream's thread.
@@ -66,8 +66,9 @@ class WhisperEngine:
         self._info = info
         self._round = info.streams * batch_size
         self._by_utterance = short_windows
+        self._beam_size = beam_size
         self._stopwatch = Stopwatch()
-        self._decoder = Decoder(model, beam_size=beam_size, fit_window=short_windows)
+        self._decoder = Decoder(model, fit_window=short_windows)
         self._batcher = Batcher[Request, _Features, Decoded](
             self._decoder.decode,
             streams=info.streams,
@@ -110,7 +111,7 @@ class WhisperEngine:
         """
         self.check_options(options)
         self._check_language(language)
-        request = Request.of(options, language)
+        request = Request.of(options, language, beam_size=self._beam_size)
         return self._results(chunks, request, go_on, with_words=options.word_timestamps)
 
     def detect_language(self, chunks: Sequence[Chunk]) -> tuple[str, float]:
@@ -139,7 +140,7 @@ class WhisperEngine:
             OutOfMemoryError: there is no room to recognise anything.
             RecognitionError: the engine failed.
         """
-        request = Request.of(RecognitionOptions(), "en")
+        request = Request.of(RecognitionOptions(), "en", beam_size=self._beam_size)
         quiet = self._model.feature_extractor(np.zeros(SAMPLE_RATE, np.float32))[..., :-1]
         for future in self._batcher.submit([(request, quiet)] * self._info.streams):
             future.result()

@@ -86,6 +86,7 @@ def part_of(row: Row[tuple[object, ...]]) -> Part:
         object_key=columns["object_key"],
         chunks=tuple((start, end) for start, end in columns["chunks"]),
         chunks_done=columns["chunks_done"],
+        channel=columns["channel"],
     )
 
 
@@ -113,5 +114,6 @@ def segment_of(row: Row[tuple[object, ...]]) -> StoredSegment:
             avg_logprob=columns["avg_logprob"],
             no_speech_prob=columns["no_speech_prob"],
             compression_ratio=columns["compression_ratio"],
+            channel=columns["channel"],
         ),
     )

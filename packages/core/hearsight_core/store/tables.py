@@ -222,6 +222,7 @@ parts = Table(
     Column("object_key", Text, nullable=False),
     Column("chunks", JSONB, nullable=False),
     Column("chunks_done", Integer, nullable=False, server_default=text("0")),
+    Column("channel", Integer),
     CheckConstraint("start_ms >= 0 AND end_ms > start_ms", name="span"),
     CheckConstraint(
         "chunks_done >= 0 AND chunks_done <= jsonb_array_length(chunks)", name="chunks_done"
@@ -243,6 +244,7 @@ segments = Table(
     Column("avg_logprob", Float, nullable=False),
     Column("no_speech_prob", Float, nullable=False),
     Column("compression_ratio", Float, nullable=False),
+    Column("channel", Integer),
     UniqueConstraint("job_id", "part_index", "chunk_index", "position"),
     CheckConstraint("start_ms >= 0 AND end_ms >= start_ms", name="span"),
 )

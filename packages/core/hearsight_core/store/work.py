@@ -132,6 +132,7 @@ def add_part(
                 speech_ms=part.speech_ms,
                 object_key=part.object_key,
                 chunks=[list(chunk) for chunk in part.chunks],
+                channel=part.channel,
             )
         )
         connection.execute(
@@ -219,7 +220,11 @@ def add_segments(
             raise OutOfOrderError(f"job {job.id}, part {part.index}, chunk {chunk_index}")
         _moved_on(connection, task)
         stored = tuple(
-            StoredSegment(seq=job.version + 1 + position, part_index=part.index, segment=segment)
+            StoredSegment(
+                seq=job.version + 1 + position,
+                part_index=part.index,
+                segment=segment.model_copy(update={"channel": part.channel}),
+            )
             for position, segment in enumerate(found)
         )
         if stored:
@@ -258,7 +263,9 @@ def _speech_expected_ms(job: Job) -> int:
 
     Without this, a worker that keeps up with the cut would show a long recording as nearly done.
     """
-    return job.speech_ms if job.cut_done else max(job.speech_ms, job.duration_ms or 0)
+    if job.cut_done:
+        return job.speech_ms
+    return max(job.speech_ms, job.options.wanted_ms(job.duration_ms or 0))
 
 
 class OutOfOrderError(Exception):

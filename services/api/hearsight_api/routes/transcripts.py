@@ -70,6 +70,7 @@ def _document(job: Job, stored: list[StoredSegment], *, partial: bool) -> Transc
         language=job.language,
         language_probability=job.language_probability,
         task=job.options.task,
+        options=job.options,
         model=ModelView(**asdict(job.model)) if job.model else None,
         text=" ".join(item.segment.text.strip() for item in stored),
         segments=[TranscriptSegment(seq=item.seq, **dict(item.segment)) for item in stored],
