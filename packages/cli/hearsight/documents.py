@@ -34,6 +34,7 @@ class Options(BaseModel):
     vad_min_speech_duration_ms: int | None = None
     vad_min_silence_duration_ms: int | None = None
     vad_speech_pad_ms: int | None = None
+    reuse: bool | None = None
     priority: Priority | None = None
     pool: str | None = None
 

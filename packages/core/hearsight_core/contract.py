@@ -151,6 +151,8 @@ class RecognitionOptions(Frozen):
     """The stretch of the recording that is wanted; None: to its end."""
     split_channels: bool = False
     """Recognise each channel of the recording by itself."""
+    reuse: bool = True
+    """Take what was recognised of the same audio in the same way, if it is there."""
 
     def stored(self) -> dict[str, object]:
         """The options as they are stored, and compared with another request's.

@@ -207,6 +207,11 @@ class JobOptions(BaseModel):
         le=2000,
         description="Sound kept before and after a stretch of speech, ms; left out: 400.",
     )
+    reuse: bool = Field(
+        default=True,
+        description="Take the segments of an earlier job of yours where audio, model and options"
+        " are the same; `false`: recognise anew.",
+    )
     priority: Priority = Field("normal", description="Place in the queue; low never starves.")
     pool: str | None = Field(
         None,

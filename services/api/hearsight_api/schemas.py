@@ -56,6 +56,9 @@ class JobView(BaseModel):
     media_type: str | None
     duration_ms: int | None
     truncated: bool = Field(description="The media broke off before the end it announced.")
+    reused_ms: int = Field(
+        description="How much of its speech an earlier job had recognised, milliseconds."
+    )
     language: str | None
     language_probability: float | None
     model: str | None
@@ -122,6 +125,9 @@ class Transcript(BaseModel):
     partial: bool
     filename: str | None
     duration_ms: int | None
+    reused_ms: int = Field(
+        description="How much of the speech an earlier job had recognised, milliseconds."
+    )
     language: str | None
     language_probability: float | None
     task: str

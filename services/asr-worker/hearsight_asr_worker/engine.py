@@ -30,6 +30,8 @@ class ModelInfo:
     compute_type: str
     languages: frozenset[str]
     streams: int
+    decoding: str = ""
+    """What else the text depends on: the worker's own settings, the address of an endpoint."""
 
     @property
     def multilingual(self) -> bool:

@@ -76,6 +76,7 @@ def load(
             compute_type=model.model.compute_type,
             languages=_languages(model),
             streams=streams,
+            decoding=f"beam size {settings.beam_size}",
         ),
         batch_size=settings.asr_batch_size,
         beam_size=settings.beam_size,

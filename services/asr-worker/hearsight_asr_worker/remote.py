@@ -64,6 +64,7 @@ def load(
         compute_type="remote",
         languages=frozenset({"en"}) if english_only else CODES,
         streams=settings.openai_requests,
+        decoding=settings.openai_url,
     )
     return RemoteEngine(endpoint, info, observe=observe)
 

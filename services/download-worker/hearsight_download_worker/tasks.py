@@ -52,9 +52,13 @@ SCRATCH_PREFIX = "hearsight-"
 SCRATCH_KEPT_S = 24 * 3600
 
 
+def _pcm(samples: NDArray[np.int16]) -> bytes:
+    return samples.astype("<i2", copy=False).tobytes()
+
+
 def wav(samples: NDArray[np.int16]) -> bytes:
     """A part's audio as the object that the ASR workers read: WAV, 16 kHz, mono, 16 bit."""
-    return sound.wav(samples.astype("<i2", copy=False).tobytes())
+    return sound.wav(_pcm(samples))
 
 
 def sweep_scratch(folder: Path) -> None:
@@ -226,6 +230,14 @@ class Downloader:
                         chunks=found.chunks,
                         chunks_done=0,
                         channel=channel,
+                        audio_digest=sound.digest(
+                            _pcm(found.samples),
+                            [
+                                (start - found.start_ms, end - found.start_ms)
+                                for start, end in found.chunks
+                            ],
+                            lease.job.owner,
+                        ),
                     ),
                     found.samples,
                 )

@@ -77,7 +77,9 @@ def measure(stand: Stand) -> list[Goal]:
         pids = {"API": server.process.pid, "download worker": download, "ASR worker": asr}
 
         def upload(_: int) -> None:
-            answer = client.post("/api/upload", files={"file": ("short.wav", content)})
+            answer = client.post(
+                "/api/upload", data={"reuse": "false"}, files={"file": ("short.wav", content)}
+            )
             assert answer.status_code == httpx.codes.ACCEPTED, answer.text
 
         began = time.monotonic()

@@ -92,6 +92,14 @@ def submit(
         int | None,
         typer.Option(help="Sound kept before and after speech.", rich_help_panel=FINE),
     ] = None,
+    reuse: Annotated[
+        bool | None,
+        typer.Option(
+            "--reuse/--no-reuse",
+            help="Take the text of an earlier job where audio, model and options are the same.",
+            show_default="reuse",
+        ),
+    ] = None,
     priority: Annotated[Priority | None, typer.Option(help="Place in the queue.")] = None,
     pool: Annotated[
         str | None, typer.Option(help="Pool of ASR workers; left out: the first one.")
@@ -131,6 +139,7 @@ def submit(
         vad_min_speech_duration_ms=vad_min_speech_duration_ms,
         vad_min_silence_duration_ms=vad_min_silence_duration_ms,
         vad_speech_pad_ms=vad_speech_pad_ms,
+        reuse=reuse,
         priority=priority,
         pool=pool,
     )

@@ -67,6 +67,7 @@ def _document(job: Job, stored: list[StoredSegment], *, partial: bool) -> Transc
         partial=partial,
         filename=job.filename,
         duration_ms=job.duration_ms,
+        reused_ms=job.reused_ms,
         language=job.language,
         language_probability=job.language_probability,
         task=job.options.task,
