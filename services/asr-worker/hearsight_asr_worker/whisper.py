@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from hearsight_asr_worker.batching import BatchDone, Batcher
 from hearsight_asr_worker.decoded import Decoded, joined
-from hearsight_asr_worker.decoding import Decoder, Request
+from hearsight_asr_worker.decoding import Decoder
 from hearsight_asr_worker.engine import SAMPLE_RATE, Chunk, ChunkResult, ModelInfo, to_the_end
 from hearsight_asr_worker.faults import fault_of
 from hearsight_asr_worker.in_order import in_order
 from hearsight_asr_worker.pauses import audible_frames, utterances
+from hearsight_asr_worker.request import Request
 from hearsight_asr_worker.segmentation import published, segmented, settled, text_of
 from hearsight_asr_worker.stopwatch import Stopwatch
 from hearsight_core.contract import RecognitionOptions, Segment
