@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from hearsight_asr_worker import models
 from hearsight_asr_worker.batching import BatchDone
-from hearsight_asr_worker.decoding import Request
 from hearsight_asr_worker.engine import Chunk, ChunkResult, Engine
+from hearsight_asr_worker.request import Request
 from hearsight_asr_worker.segmentation import MAX_MS, MAX_WIDTH, width
 from hearsight_core.contract import RecognitionOptions, Segment
 from hearsight_core.errors import (

@@ -8,7 +8,7 @@ from threading import Event
 
 from hearsight_asr_worker.batching import BatchDone, Batcher
 from hearsight_asr_worker.endpoint import Endpoint, Wish
-from hearsight_asr_worker.engine import Chunk, ChunkResult, ModelInfo, to_the_end
+from hearsight_asr_worker.engine import Chunk, ChunkResult, ModelInfo, places, to_the_end
 from hearsight_asr_worker.in_order import in_order
 from hearsight_asr_worker.languages import CODES
 from hearsight_asr_worker.stopwatch import Stopwatch
@@ -27,7 +27,6 @@ from hearsight_core.sound import wav
 
 _UNTELLABLE = ("beam_size", "compression_ratio_threshold", "log_prob_threshold")
 """Options of a job that the interface has no field for. What is silence we decide ourselves."""
-_CHUNKS_TO_DETECT = 4
 """The language is found in the longest of so many chunks: an endpoint recognises all it is sent."""
 
 
@@ -139,6 +138,7 @@ class RemoteEngine:
         options: RecognitionOptions,
         language: str,
         *,
+        head_start_s: float = 0,
         go_on: Callable[[], bool] = to_the_end,
     ) -> Iterator[ChunkResult]:
         """The results of `chunks`, in their order, as far as `go_on` allows; see `Engine`.
@@ -159,10 +159,10 @@ class RemoteEngine:
             prompt=_prompt(options),
             temperature=options.temperature[0] if options.temperature else None,
         )
-        return self._results(chunks, wish, options, go_on)
+        return self._results(chunks, wish, options, head_start_s, go_on)
 
     def detect_language(self, chunks: Sequence[Chunk]) -> tuple[str, float | None]:
-        """The language of the longest of the first `chunks`; no endpoint tells how sure it is.
+        """The language of the longest of several `chunks`; no endpoint tells how sure it is.
 
         Raises:
             RemoteError: the endpoint did not recognise.
@@ -170,7 +170,7 @@ class RemoteEngine:
         """
         if not self._info.multilingual:
             return "en", 1.0
-        audible = [chunk for chunk in chunks if not chunk.silent][:_CHUNKS_TO_DETECT]
+        audible = places(chunks)
         if not audible:
             return "en", 0.0
         wish = Wish(translate=False, language=None, prompt=None)
@@ -201,13 +201,14 @@ class RemoteEngine:
         chunks: Sequence[Chunk],
         wish: Wish,
         options: RecognitionOptions,
+        head_start_s: float,
         go_on: Callable[[], bool],
     ) -> Iterator[ChunkResult]:
         abandoned, thresholds = Event(), Thresholds.of(options)
 
         def hand_in(some: Sequence[Chunk]) -> list[_InWork]:
             sounds = [(wish, _Sound(chunk, abandoned)) for chunk in some if not chunk.silent]
-            futures = iter(self._batcher.submit(sounds))
+            futures = iter(self._batcher.submit(sounds, head_start_s=head_start_s))
             return [_InWork(chunk, [] if chunk.silent else [next(futures)]) for chunk in some]
 
         def goes_on() -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hearsight_asr_worker.engine import SAMPLE_RATE, SAMPLES_PER_MS, Chunk, Engine
 from hearsight_asr_worker.way import Way
 from hearsight_core.errors import DeviceFailedError, Draining, ObjectStoreError
-from hearsight_core.jobs import Job, ModelUsed, Part, progress_of
+from hearsight_core.jobs import RANK_OFFSET, Job, ModelUsed, Part, progress_of
 from hearsight_core.lease import Lease
 from hearsight_core.store import reuse, work
 from hearsight_core.store.work import Appended
@@ -141,12 +141,16 @@ class Transcriber:
 
         A drain ends it after what the device has begun.
         """
-        language = self._language(lease, context, chunks)
+        language = self._language(lease, context, part, chunks)
         started = time.monotonic()
         done, heard_ms, real_time_factor = part.chunks_done, 0, 0.0
         try:
             for result in self._engine.recognise(
-                chunks, lease.job.options, language, go_on=lease.goes_on
+                chunks,
+                lease.job.options,
+                language,
+                head_start_s=-RANK_OFFSET[lease.job.priority].total_seconds(),
+                go_on=lease.goes_on,
             ):
                 appended = work.add_segments(
                     context.worker.database,
@@ -172,7 +176,7 @@ class Transcriber:
             if heard_ms:
                 REAL_TIME_FACTOR.observe(real_time_factor)
 
-    def _language(self, lease: Lease, context: Context, chunks: Sequence[Chunk]) -> str:
+    def _language(self, lease: Lease, context: Context, part: Part, chunks: Sequence[Chunk]) -> str:
         """The job's one language: asked for, found by an earlier part, or found now."""
         job = lease.job
         if job.language is not None:
@@ -180,12 +184,21 @@ class Transcriber:
         found, probability = (
             (job.options.language, 1.0)
             if job.options.language is not None
-            else self._engine.detect_language(chunks)
+            else self._engine.detect_language([*chunks, *self._further_on(context, part)])
         )
         stored = work.set_language(
             context.worker.database, lease.task, found, probability, self._model
         )
         return stored.language or found
+
+    def _further_on(self, context: Context, part: Part) -> Sequence[Chunk]:
+        """Speech from the end of what is cut by now, if that is another part."""
+        if not self._engine.info.multilingual:
+            return []
+        last = work.last_part(context.worker.database, part.job_id)
+        if last is None or last.index == part.index:
+            return []
+        return chunks_to_do(last, read_part(context.storage.get_bytes(last.object_key)))
 
     @staticmethod
     def _tell(context: Context, appended: Appended, real_time_factor: float | None = None) -> None:

@@ -1,6 +1,6 @@
 """The engine that runs Whisper models with faster-whisper, on a CPU or a GPU."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -11,17 +11,23 @@ from numpy.typing import NDArray
 
 from hearsight_asr_worker.batching import BatchDone, Batcher
 from hearsight_asr_worker.decoded import Decoded, joined
-from hearsight_asr_worker.decoding import Decoder, Request
-from hearsight_asr_worker.engine import SAMPLE_RATE, Chunk, ChunkResult, ModelInfo, to_the_end
+from hearsight_asr_worker.decoding import Decoder
+from hearsight_asr_worker.engine import (
+    SAMPLE_RATE,
+    Chunk,
+    ChunkResult,
+    ModelInfo,
+    places,
+    to_the_end,
+)
 from hearsight_asr_worker.faults import fault_of
 from hearsight_asr_worker.in_order import in_order
 from hearsight_asr_worker.pauses import audible_frames, utterances
+from hearsight_asr_worker.request import Request
 from hearsight_asr_worker.segmentation import published, segmented, settled, text_of
 from hearsight_asr_worker.stopwatch import Stopwatch
 from hearsight_core.contract import RecognitionOptions, Segment
 from hearsight_core.errors import LanguageUnsupportedError, RecognitionError
-
-_CHUNKS_TO_DETECT = 4
 
 _Features = NDArray[np.float32]
 
@@ -99,6 +105,7 @@ class WhisperEngine:
         options: RecognitionOptions,
         language: str,
         *,
+        head_start_s: float = 0,
         go_on: Callable[[], bool] = to_the_end,
     ) -> Iterator[ChunkResult]:
         """The results of `chunks`, in their order, as far as `go_on` allows; see `Engine`.
@@ -112,16 +119,23 @@ class WhisperEngine:
         self.check_options(options)
         self._check_language(language)
         request = Request.of(options, language, beam_size=self._beam_size)
-        return self._results(chunks, request, go_on, with_words=options.word_timestamps)
+        done = in_order(
+            chunks,
+            hand_in=lambda some: self._submit(some, request, head_start_s),
+            withdraw=self._batcher.withdraw,
+            ahead=self._round,
+            go_on=go_on,
+        )
+        return self._results(done, with_words=options.word_timestamps)
 
     def detect_language(self, chunks: Sequence[Chunk]) -> tuple[str, float]:
-        """The language spoken in `chunks`, from the first of them, and its probability.
+        """The language spoken in `chunks`, from several places, and its probability.
 
         Raises:
             OutOfMemoryError: the device ran out of memory.
             RecognitionError: the engine failed.
         """
-        audible = [chunk for chunk in chunks if not chunk.silent][:_CHUNKS_TO_DETECT]
+        audible = places(chunks)
         if not self._info.multilingual or not audible:
             return "en", 1.0 if not self._info.multilingual else 0.0
         try:
@@ -153,26 +167,17 @@ class WhisperEngine:
         """Ends the streams; callers that still wait get a RecognitionError."""
         self._batcher.close()
 
+    @staticmethod
     def _results(
-        self,
-        chunks: Sequence[Chunk],
-        request: Request,
-        go_on: Callable[[], bool],
-        *,
-        with_words: bool,
+        done: Generator[_InWork, None, None], *, with_words: bool
     ) -> Iterator[ChunkResult]:
-        done = in_order(
-            chunks,
-            hand_in=lambda some: self._submit(some, request),
-            withdraw=self._batcher.withdraw,
-            ahead=self._round,
-            go_on=go_on,
-        )
         with closing(done):
             for one in done:
                 yield ChunkResult(_segments(one, with_words=with_words))
 
-    def _submit(self, chunks: Sequence[Chunk], request: Request) -> list[_InWork]:
+    def _submit(
+        self, chunks: Sequence[Chunk], request: Request, head_start_s: float
+    ) -> list[_InWork]:
         """Hands in the pieces of `chunks` together."""
         cut = [self._pieces(chunk) for chunk in chunks]
         items = [
@@ -180,7 +185,7 @@ class WhisperEngine:
             for pieces_of_one in cut
             for _, piece in pieces_of_one
         ]
-        futures = iter(self._batcher.submit(items))
+        futures = iter(self._batcher.submit(items, head_start_s=head_start_s))
         return [
             _InWork(chunk, [(first, next(futures)) for first, _ in pieces_of_one])
             for chunk, pieces_of_one in zip(chunks, cut, strict=True)
