@@ -17,6 +17,7 @@ from hearsight_core.jobs import Job
 from hearsight_core.lease import Lease
 from hearsight_core.progress import News
 from hearsight_core.settings import WorkerSettings, masked
+from hearsight_core.slots import Slots
 from hearsight_core.storage import ObjectStorage, parts_prefix
 from hearsight_core.store.database import Database
 from hearsight_core.telemetry import logs, metrics
@@ -159,7 +160,7 @@ def _consume(app: Celery, worker: Worker) -> int:
     signals.setup_logging.connect(keep_our_logs, weak=False)
     signals.worker_shutting_down.connect(drain, weak=False)
     consumer = app.Worker(
-        pool="threads",
+        pool=Slots,
         concurrency=worker.slots,
         queues=[worker.queue],
         hostname=f"{worker.queue}@{worker.id}",
