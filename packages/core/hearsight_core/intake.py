@@ -1,9 +1,12 @@
-"""The threads of a worker process, each of which has one task at a time."""
+"""How a worker process takes its messages: one for each free thread, and for good."""
 
 from concurrent.futures import Future
 from typing import Any
 
+from celery.bootsteps import StartStopStep
 from celery.concurrency.thread import ApplyResult, TaskPool
+from celery.worker.consumer import Consumer
+from celery.worker.consumer.tasks import Tasks
 from kombu.asynchronous import Hub
 
 
@@ -30,8 +33,23 @@ class Slots(TaskPool):  # type: ignore[misc]  # Celery ships no types
 
     def _look_again(self, _: "Future[object]") -> None:
         if self._hub is not None:
-            self._hub.call_soon(_nothing)
+            self._hub.call_soon(_nothing)  # type: ignore[no-untyped-call]  # as above
 
 
-def _nothing() -> None:
-    """What the loop is woken for: it looks for free slots by itself."""
+class TakenForGood(StartStopStep):  # type: ignore[misc]  # Celery ships no types
+    """A step of a worker's start: a message that it takes is gone from Redis, with nothing noted.
+
+    Celery would note each down when it is taken, strike it out a moment later, and look every ten
+    seconds for those of workers that died between. A lost hint is sent again without any of that.
+    """
+
+    requires = (Tasks,)
+
+    def start(self, consumer: Consumer) -> None:
+        """At each connection to the broker, before the first message."""
+        notes = consumer.task_consumer.channel.qos
+        notes.append = notes.ack = notes.reject = notes.restore_visible = _nothing
+
+
+def _nothing(*_: object, **__: object) -> None:
+    """What there is to note of a message, and what the loop is woken for: it looks by itself."""
