@@ -1,19 +1,22 @@
 """A job is accepted once, whoever asks how often, and then it is there."""
 
 import uuid
+from collections.abc import Sequence
 from functools import partial
 from urllib.parse import urlsplit
 
 import pytest
 
 from hearsight_core.contract import JobStatus, RecognitionOptions, Stage
-from hearsight_core.errors import JobConflictError
+from hearsight_core.errors import JobConflictError, RequestError
+from hearsight_core.jobs import Priority
+from hearsight_core.keys import DEFAULT_OWNER, NO_QUOTA, Quota
 from hearsight_core.store import control, listing, submission
 from hearsight_core.store.database import Database
-from hearsight_core.store.submission import Submission, Upload
+from hearsight_core.store.submission import Accepted, Asked, Submission, Upload
 from tests.chaos.proxy import Proxy
 from tests.integration.conftest import Together
-from tests.store import EN, accepted, request, rows, states
+from tests.store import DOWNLOAD, EN, accepted, queued, request, rows, states
 
 
 def _upload(sha256: str, key: str | None = None) -> Submission:
@@ -88,6 +91,97 @@ def test_of_two_requests_for_one_id_one_is_taken_and_the_other_told(
     answers = together([partial(submit, url) for url in urls])
     assert answers.count("conflict") == 7
     assert listing.get(database, 42).source_url in answers
+
+
+def _asked(
+    url: str = "https://example.org/talk.mp4",
+    *,
+    job_id: int | None = None,
+    owner: str = DEFAULT_OWNER,
+    priority: Priority = "normal",
+    quota: Quota = NO_QUOTA,
+) -> Asked:
+    wanted = request(url, owner=owner, priority=priority)
+    return Asked(submission=wanted, job_id=job_id, quota=quota)
+
+
+def _kinds(outcomes: Sequence[Accepted | RequestError]) -> list[str]:
+    """What became of each: `new`, `known`, or the name of its error."""
+    return [
+        ("new" if one.created else "known") if isinstance(one, Accepted) else type(one).__name__
+        for one in outcomes
+    ]
+
+
+def test_of_many_at_once_each_is_told_its_own_outcome(database: Database) -> None:
+    known = submission.accept(database, request(), EN, job_id=3)
+    outcomes = submission.accept_all(
+        database,
+        [
+            _asked(),
+            _asked(job_id=9),
+            _asked(job_id=3),
+            _asked("https://example.org/other", job_id=3),
+            _asked("https://example.org/other", job_id=9),
+            _asked(job_id=9),
+            _asked(owner="ada", quota=Quota(queued_jobs=1)),
+            _asked(owner="ada", quota=Quota(queued_jobs=1)),
+            _asked(owner="ada", quota=Quota(queued_jobs=2)),
+        ],
+        EN,
+    )
+    assert _kinds(outcomes) == [
+        *("new", "new", "known", "JobConflictError", "JobConflictError", "known"),
+        *("new", "QueuedJobsError", "new"),
+    ]
+    made = [one for one in outcomes if isinstance(one, Accepted)]
+    assert (made[1].job.id, made[3].job, made[3].task_id) == (9, made[1].job, made[1].task_id)
+    assert (made[2].job, made[2].task_id) == (known.job, known.task_id)
+    assert rows(database, "SELECT count(*) AS count FROM jobs") == [{"count": 5}]
+    for one in made:
+        assert listing.get(database, one.job.id) == one.job
+        assert states(database, one.job.id) == ["waiting"]
+
+
+def test_many_at_once_wait_in_the_order_in_which_they_came(database: Database) -> None:
+    # Numbers that go the other way: the order is not theirs.
+    asked = [_asked(job_id=1000 - n) for n in range(50)]
+    asked.insert(20, _asked(job_id=7, priority="high"))
+    outcomes = submission.accept_all(database, asked, EN)
+    made = [one.task_id for one in outcomes if isinstance(one, Accepted)]
+    assert queued(database, DOWNLOAD) == [made[20], *made[:20], *made[21:]]
+
+
+def test_a_number_refused_for_its_owner_s_quota_is_free_again(database: Database) -> None:
+    accepted(database, owner="ada")
+    one_job = Quota(queued_jobs=1)
+    asked = [_asked(job_id=5, owner="ada", quota=one_job), _asked(job_id=5, owner="bob")]
+    assert _kinds(submission.accept_all(database, asked, EN)) == ["QueuedJobsError", "new"]
+    assert listing.get(database, 5).owner == "bob"
+
+
+def test_numbers_drawn_for_many_skip_those_that_people_chose(database: Database) -> None:
+    accepted(database, job_id=2)
+    asked = [_asked(job_id=4), *(_asked() for _ in range(4))]
+    outcomes = submission.accept_all(database, asked, EN)
+    numbers = [one.job.id for one in outcomes if isinstance(one, Accepted)]
+    assert len(set(numbers)) == 5
+    assert numbers[0] == 4
+    assert 2 not in numbers
+
+
+def test_many_at_once_from_several_processes_with_the_same_numbers_make_each_job_once(
+    database: Database, together: Together
+) -> None:
+    numbers = range(1, 31)
+
+    def submit(order: Sequence[int]) -> list[str]:
+        asked = [_asked(job_id=number) for number in order] + [_asked() for _ in range(10)]
+        return _kinds(submission.accept_all(database, asked, EN))
+
+    kinds = together([partial(submit, numbers), partial(submit, numbers[::-1])] * 4)
+    assert sum(one.count("new") for one in kinds) + sum(one.count("known") for one in kinds) == 320
+    assert rows(database, "SELECT count(*) AS count FROM jobs WHERE id <= 30") == [{"count": 30}]
 
 
 @pytest.mark.parametrize(

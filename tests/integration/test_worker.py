@@ -459,6 +459,7 @@ def test_a_finished_task_lets_the_next_hint_go(
 ) -> None:
     another = accepted(database).task_id
     worker.run(hint, _finish_cut(database))
+    worker.top_ups.close()  # which sends what was asked for
     [row] = rows(
         database,
         "SELECT hinted_at IS NOT NULL AS hinted FROM tasks WHERE id = CAST(:id AS uuid)",

@@ -1,11 +1,6 @@
 """A worker that Redis fails goes on working."""
 
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import redis
@@ -17,38 +12,12 @@ from hearsight_core.contract import TERMINAL, TaskKind, queue_of
 from hearsight_core.settings import CoreSettings
 from hearsight_core.store import listing, submission
 from hearsight_core.store.database import Database
+from tests.servers import download_worker
+from tests.servers.download_worker import FORBIDDEN
 from tests.store import EN, request
 
 JOBS = 3
-FORBIDDEN = "http://127.0.0.1:1/talk.mp3"
-"""An address that fails its job at once."""
 LIMIT_S = 120
-
-
-@contextmanager
-def _worker(settings: CoreSettings, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """A download worker with one slot, which has to end well when it is told to."""
-    with log.open("wb") as output:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "hearsight_download_worker"],
-            env={
-                **os.environ,
-                "HEARSIGHT_DATABASE_URL": settings.database_url,
-                "HEARSIGHT_BROKER_URL": settings.broker_url,
-                "HEARSIGHT_REDIS_URL": settings.redis_url,
-                "HEARSIGHT_STORAGE_URL": settings.storage_url,
-                "CELERY_WORKER_CONCURRENCY": "1",
-            },
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield worker
-        worker.terminate()
-        assert worker.wait(LIMIT_S) == 0
-    finally:
-        worker.kill()
-        worker.wait()
 
 
 def _accepted(database: Database, settings: CoreSettings) -> list[int]:
@@ -75,7 +44,7 @@ def test_a_result_that_cannot_be_stored_costs_no_slot(
         storage_url=storage_url,
     )
     jobs, log = _accepted(database, settings), tmp_path / "worker.log"
-    with _worker(settings, log):
+    with download_worker.running(settings, log):
         _await_end(database, jobs, log)
 
 
@@ -91,7 +60,7 @@ def test_a_worker_outlives_a_redis_that_is_full(
         )
         jobs, log = _accepted(database, settings), tmp_path / "worker.log"
         server.config_set("maxmemory", 1)
-        with _worker(settings, log) as worker:
+        with download_worker.running(settings, log) as worker:
             deadline = time.monotonic() + LIMIT_S
             while "'maxmemory'" not in log.read_text():
                 assert worker.poll() is None, log.read_text()

@@ -164,6 +164,8 @@ def test_only_http_is_fetched(url: str) -> None:
         "http://[::1",
         "http://[::g]/",
         f"http://{'a' * 64}.example/",
+        # The hyphens count for nothing, but for the time that it takes to find that out.
+        "http://" + "\N{SOFT HYPHEN}" * 300 + "media.example/",
     ],
 )
 def test_a_malformed_url_is_said_to_be_one(url: str) -> None:

@@ -20,6 +20,9 @@ IpAddress = IPv4Address | IPv6Address
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
+MAX_HOST: Final = 253
+"""Characters of a host's name (RFC 1035)."""
+
 _INNER_V4: Final = tuple(
     IPv4Network(network)
     for network in (
@@ -252,12 +255,14 @@ def _plain_host(host: str) -> str:
     """`host` in lower-case ASCII; a literal address, however written, in its usual form."""
     if ":" in host:
         return _plain_v6(host)
+    if len(host) > MAX_HOST + 1:  # with the dot at its end; converting a long one takes long
+        raise _invalid(f"no host can be called {_shown(host)}")
     try:
         plain = host.encode("idna").decode("ascii").lower().removesuffix(".")
     except UnicodeError as error:
         raise _invalid(f"no host can be called {_shown(host)}") from error
     labels = plain.split(".")
-    if len(plain) > 253 or not all(_LABEL.fullmatch(label) for label in labels):  # noqa: PLR2004  RFC 1035
+    if len(plain) > MAX_HOST or not all(_LABEL.fullmatch(label) for label in labels):
         raise _invalid(f"no host can be called {_shown(host)}")
     if not _NUMBER.fullmatch(labels[-1]):
         return plain

@@ -52,7 +52,13 @@ class UnawaitedResults(RedisBackend):  # type: ignore[misc]  # Celery ships no t
         return {}
 
     def store_result(self, task_id: str, result: object, state: str, **more: object) -> object:
-        """Stores a result, or says in the log that it is lost."""
+        """Stores a result, or says in the log that it is lost.
+
+        A hint that found nothing to claim has none: it must not overwrite the result of the attempt
+        that counts.
+        """
+        if result is None:
+            return None
         try:
             return super().store_result(task_id, result, state, **more)
         except RedisError as error:

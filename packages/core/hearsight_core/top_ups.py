@@ -5,6 +5,7 @@ of them, not one each.
 """
 
 import threading
+import time
 from collections.abc import Iterable
 
 import structlog
@@ -13,6 +14,10 @@ from hearsight_core.broker import HintSender
 from hearsight_core.errors import DatabaseError
 
 log = structlog.get_logger(__name__)
+
+REST_S = 0.02
+"""Pause after a look: who asks meanwhile shares the next. It is short for a worker, which has a
+hint waiting for each of its slots, and long against the time that a look takes."""
 
 
 class TopUps:
@@ -60,3 +65,4 @@ class TopUps:
                     log.exception("a top-up met something nobody foresaw")
             if self._ended and not self._asked:
                 return
+            time.sleep(REST_S)

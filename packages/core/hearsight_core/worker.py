@@ -1,7 +1,8 @@
 """The life of one task in a worker: claim, lease, heartbeat, checkpoint, outcome.
 
 One `Worker` a process. Every task runs in a thread of its own; one more thread sends the heartbeat
-for all of them in one statement, and keeps the session by which a dead process is noticed.
+for all of them in one statement, and keeps the session by which a dead process is noticed; another
+sends the hints that are due when tasks end.
 """
 
 import os
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
 import structlog
@@ -39,6 +40,7 @@ from hearsight_core.store.outcomes import RetryPolicy
 from hearsight_core.store.sessions import WorkerSession
 from hearsight_core.telemetry import told, traces
 from hearsight_core.telemetry.metrics import HINTS
+from hearsight_core.top_ups import TopUps
 
 log = structlog.get_logger(__name__)
 
@@ -70,6 +72,7 @@ class Worker:
         news: News,
         hints: HintSender,
     ) -> None:
+        self.top_ups = TopUps(hints)
         self.id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.queue = queue
         self.slots = slots
@@ -78,7 +81,6 @@ class Worker:
         self.language = settings.language
         self.lease_s = settings.lease_s
         self.draining = threading.Event()
-        self._hints = hints
         self._policy = RetryPolicy.of(settings)
         self._heartbeat_s = settings.heartbeat_s
         self._room = Room(self.draining)
@@ -97,6 +99,7 @@ class Worker:
         """
         self._beat()
         self._thread.start()
+        self.top_ups.start()
         log.info("worker is ready", worker=self.id, queue=self.queue, slots=self.slots)
 
     def drain(self) -> None:
@@ -105,6 +108,7 @@ class Worker:
 
     def close(self) -> None:
         """Stop the heartbeat and sign off; call it when no task runs any more."""
+        self.top_ups.close()
         self._ended.set()
         self._session.wake()
         self._thread.join()
@@ -192,14 +196,6 @@ class Worker:
         if not job.deleted:
             self.news.publish(progress_of(job))
 
-    def top_up(self, queues: Iterable[str]) -> None:
-        """Sends the hints that are due; the dispatcher does the same a moment later."""
-        for queue in queues:
-            try:
-                self._hints.top_up(queue)
-            except DatabaseError as error:
-                log.warning("hints are left to the dispatcher", error=str(error))
-
     def _outcome(
         self, lease: Lease, work: Callable[[Lease], None], then: Callable[[Job], None]
     ) -> dict[str, object] | None:
@@ -212,7 +208,7 @@ class Worker:
             return None
         told.tell_outcome(self.queue, outcome, job)
         self.publish(job)
-        self.top_up([self.queue])
+        self.top_ups.ask([self.queue])
         then(job)
         return {"job_id": job.id, "outcome": outcome, "status": job.status.value}
 

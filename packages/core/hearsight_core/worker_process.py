@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import structlog
 from celery import Celery, signals
-from celery.exceptions import Ignore, SecurityWarning
+from celery.exceptions import SecurityWarning
 
 from hearsight_core.broker import HintSender, celery_app
 from hearsight_core.contract import CELERY_TASK_NAME, Hint, JobStatus, TaskKind, kind_of
 from hearsight_core.errors import ObjectStoreError, StorageError
+from hearsight_core.intake import Slots, TakenForGood
 from hearsight_core.jobs import Job
 from hearsight_core.lease import Lease
 from hearsight_core.progress import News
@@ -28,7 +29,7 @@ from hearsight_core.worker import Worker
 log = structlog.get_logger(__name__)
 
 EXTRA_CONNECTIONS = 2
-"""Database connections on top of one for each task: the heartbeat's, and one for a top-up."""
+"""Database connections on top of one for each task: the heartbeat's, and one for top-ups."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,7 @@ def _serve(
     queue: str, settings: WorkerSettings, *, slots: int, work: Work, watchdog: Watchdog | None
 ) -> int:
     app = celery_app(settings)
+    app.steps["consumer"].add(TakenForGood)
     database = Database(
         settings.database_url,
         pool_size=max(settings.database_pool_size, slots + EXTRA_CONNECTIONS),
@@ -124,16 +126,12 @@ def _serve(
 
 def _register(app: Celery, kind: TaskKind, context: Context, work: Work) -> None:
     @app.task(name=CELERY_TASK_NAME[kind])  # type: ignore[untyped-decorator]  # Celery ships no types
-    def handle(task_id: str, attempt: int) -> dict[str, object]:
-        outcome = context.worker.run(
+    def handle(task_id: str, attempt: int) -> dict[str, object] | None:
+        return context.worker.run(
             Hint(task_id=task_id, attempt=attempt),
             lambda lease: work(lease, context),
             lambda job: _drop_parts(context.storage, job),
         )
-        if outcome is None:
-            # A stale hint must not overwrite the result of the attempt that counts.
-            raise Ignore
-        return outcome
 
 
 def _drop_parts(storage: ObjectStorage, job: Job) -> None:
@@ -159,7 +157,7 @@ def _consume(app: Celery, worker: Worker) -> int:
     signals.setup_logging.connect(keep_our_logs, weak=False)
     signals.worker_shutting_down.connect(drain, weak=False)
     consumer = app.Worker(
-        pool="threads",
+        pool=Slots,
         concurrency=worker.slots,
         queues=[worker.queue],
         hostname=f"{worker.queue}@{worker.id}",

@@ -136,15 +136,14 @@ class Queue:
         self._count = 0
         self._counted_at = float("-inf")
 
-    def add(self) -> None:
-        """Notes one more job, until they are counted again."""
-        self._count += 1
+    def add(self, jobs: int) -> None:
+        """Notes so many more, until they are counted again."""
+        self._count += jobs
 
-    def require_room(self) -> None:
-        """Lets one more job in.
+    def room(self) -> int:
+        """How many more are let in.
 
         Raises:
-            OverloadError: there are as many as are taken.
             DatabaseError: PostgreSQL can't be asked.
         """
         with self._lock:
@@ -154,8 +153,22 @@ class Queue:
                 self._counted_at = time.monotonic()
         if stale:
             self._count = quotas.unfinished(self._database)
-        if self._count >= self._most:
-            raise OverloadError(what="queued jobs", retry_after_s=QUEUE_RETRY_AFTER_S)
+        return max(0, self._most - self._count)
+
+    def require_room(self) -> None:
+        """Lets one more job in.
+
+        Raises:
+            OverloadError: there are as many as are taken.
+            DatabaseError: as `room`.
+        """
+        if not self.room():
+            raise queue_full()
+
+
+def queue_full() -> OverloadError:
+    """What is said to whoever comes when there are as many jobs as are taken."""
+    return OverloadError(what="queued jobs", retry_after_s=QUEUE_RETRY_AFTER_S)
 
 
 class Limits:

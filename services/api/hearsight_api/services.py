@@ -9,6 +9,7 @@ from hearsight_api.keyring import Keyring
 from hearsight_api.limits import Limits
 from hearsight_api.standings import Standings
 from hearsight_api.store_watch import StoreWatch
+from hearsight_api.submissions import Submissions
 from hearsight_api.watchers import Watchers
 from hearsight_core.addresses import AddressGuard
 from hearsight_core.broker import HintSender, celery_app
@@ -41,6 +42,7 @@ class Services:
     store_watch: StoreWatch
     watchers: Watchers
     standings: Standings
+    submissions: Submissions
     keyring: Keyring
     limits: Limits
 
@@ -59,18 +61,27 @@ class Services:
         news = News(settings.redis_url)
         storage = ObjectStorage.from_settings(settings)
         hints = HintSender(celery_app(settings), database, settings)
+        top_ups = TopUps(hints)
+        limits = Limits(settings, database)
         return cls(
             settings=settings,
             database=database,
             news=news,
             storage=storage,
             hints=hints,
-            top_ups=TopUps(hints),
+            top_ups=top_ups,
             guard=AddressGuard(settings.allow_hosts),
             watchers=Watchers(settings.redis_url),
             standings=Standings(database, news),
+            submissions=Submissions(
+                database=database,
+                news=news,
+                queue=limits.queue,
+                top_ups=top_ups,
+                language=settings.language,
+            ),
             keyring=Keyring(database),
-            limits=Limits(settings, database),
+            limits=limits,
             store_watch=StoreWatch(database=database, news=news, hints=hints, storage=storage),
             dispatcher=Dispatcher(
                 database=database,

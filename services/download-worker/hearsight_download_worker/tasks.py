@@ -261,7 +261,7 @@ class Downloader:
             trace_parent=lease.trace_parent,
         )
         worker.publish(job)
-        worker.top_up([queue_of(TaskKind.TRANSCRIBE, job.pool)])
+        worker.top_ups.ask([queue_of(TaskKind.TRANSCRIBE, job.pool)])
         lease.saw(job)
         lease.check()
 

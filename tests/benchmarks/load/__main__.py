@@ -17,6 +17,7 @@ from tests.benchmarks.load import (
     memory,
     overload,
     polling,
+    racing,
     submitting,
     watching,
 )
@@ -27,6 +28,7 @@ SUBJECTS: dict[str, Callable[[Stand], list[Goal]]] = {
     "backlog": backlog.measure,
     "submitting": submitting.measure,
     "polling": polling.measure,
+    "racing": racing.measure,
     "claiming": claiming.measure,
     "watching": watching.measure,
     "overload": overload.measure,

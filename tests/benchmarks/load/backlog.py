@@ -23,6 +23,8 @@ from tests.store import DOWNLOAD, EN, accepted, fill, rows
 
 FEW, MANY = 100, 100_000
 OWNERS = [f"owner-{n}" for n in range(20)]
+PAGE = FEW // len(OWNERS)
+"""Jobs that an owner has of a few: its page is as long with many."""
 TIMES = 60
 ROUNDS = 3
 MOST = 2.0
@@ -56,7 +58,7 @@ def _claimed(database: Database) -> None:
 def _calls(database: Database) -> dict[str, Callable[[], object]]:
     return {
         "list (store)": partial(listing.newest, database, limit=51),
-        "list an owner's (store)": partial(listing.newest, database, limit=51, owner=OWNERS[7]),
+        "list an owner's (store)": partial(listing.newest, database, limit=PAGE, owner=OWNERS[7]),
         "submit (store)": partial(accepted, database, owner=OWNERS[3]),
         "an owner's quota": partial(_quota_checked, database),
         "queues that tasks wait in": partial(hints.queues, database),

@@ -9,14 +9,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Self
 
-from hearsight_core.broker import HintSender, celery_app
-from hearsight_core.contract import Hint
-from hearsight_core.settings import CoreSettings
-from hearsight_core.store.database import Database
-from hearsight_core.store.hints import Due
+from redis import Redis
+
 from tests.benchmarks.load.goals import Goal, at_least, exactly
 from tests.benchmarks.load.stand import Stand, Used
-from tests.store import DOWNLOAD, fill, rows
+from tests.store import DOWNLOAD, fill
 
 WANTED = 200
 TASKS = 4000
@@ -26,20 +23,13 @@ PATIENCE_S = 600.0
 
 
 class _Doubler:
-    """Sends every hint that it sees in flight once more."""
+    """Sends every hint that it sees in the queue once more, as it stands there."""
 
     def __init__(self, stand: Stand) -> None:
-        environment = stand.environment
-        settings = CoreSettings(
-            database_url=environment["HEARSIGHT_DATABASE_URL"],
-            broker_url=environment["HEARSIGHT_BROKER_URL"],
-            redis_url=environment["HEARSIGHT_REDIS_URL"],
-        )
-        self._database: Database = stand.database
-        self._sender = HintSender(celery_app(settings), stand.database, settings)
+        self._redis = Redis.from_url(stand.environment["HEARSIGHT_BROKER_URL"])
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="doubler")
-        self.doubled: set[Hint] = set()
+        self.doubled: set[bytes | str] = set()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -48,17 +38,14 @@ class _Doubler:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
+        self._redis.close()
 
     def _run(self) -> None:
-        while not self._ended.wait(0.05):
-            for row in rows(
-                self._database,
-                "SELECT id, attempt FROM tasks WHERE state = 'waiting' AND hinted_at IS NOT NULL",
-            ):
-                hint = Hint(task_id=str(row["id"]), attempt=int(str(row["attempt"])))
-                if hint not in self.doubled:
-                    self._sender.send(DOWNLOAD, Due(hint=hint, trace_parent=None))
-                    self.doubled.add(hint)
+        while not self._ended.wait(0.02):
+            seen = set(self._redis.lrange(DOWNLOAD, 0, -1)) - self.doubled
+            if seen:
+                self._redis.lpush(DOWNLOAD, *seen)
+                self.doubled |= seen
 
 
 def measure(stand: Stand) -> list[Goal]:

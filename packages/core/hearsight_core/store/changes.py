@@ -109,7 +109,7 @@ def _completed(job: Job) -> str:
 
 def settle(connection: Connection, job: Job, language: Language) -> Job:
     """End the locked job if its tasks leave nothing to be done; else leave it as it is."""
-    if job.status in TERMINAL:
+    if job.status in TERMINAL or not (job.cut_done or job.cancel_requested):
         return job
     states = {
         TaskState(state)

@@ -7,14 +7,25 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Connection, delete, exists, func, or_, select, tuple_, update
+from sqlalchemy import (
+    Connection,
+    Integer,
+    Interval,
+    bindparam,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from hearsight_core.contract import TERMINAL, Hint, JobStatus
-from hearsight_core.errors import HearSightError, JobNotFoundError, WorkerLostError
+from hearsight_core.errors import HearSightError, WorkerLostError
 from hearsight_core.jobs import Job, Part, Task, TaskState
 from hearsight_core.messages import Language
-from hearsight_core.store.changes import change_job, locked_job
 from hearsight_core.store.database import Database
 from hearsight_core.store.outcomes import RetryPolicy, failed_attempt, locked_attempt
 from hearsight_core.store.rows import job_of, part_of, task_of
@@ -34,57 +45,67 @@ class Claim:
     waited_s: float
 
 
+# Every task passes here: these are built once.
+_HINTED = (
+    tasks.c.id == bindparam("task"),
+    tasks.c.state == TaskState.WAITING,
+    tasks.c.attempt == bindparam("hinted"),
+)
+_LOCK_HINTED_JOB = (
+    select(jobs.c.id, jobs.c.status, jobs.c.cancel_requested_at, jobs.c.deleted_at)
+    .join(tasks, tasks.c.job_id == jobs.c.id)
+    .where(*_HINTED)
+    .with_for_update(of=jobs)
+)
+_TAKE = (
+    update(tasks)
+    .where(*_HINTED, tasks.c.ready_at <= func.now())
+    .values(
+        state=TaskState.RUNNING,
+        owner=bindparam("worker"),
+        attempt=tasks.c.attempt + 1,
+        lease_until=func.now() + bindparam("lease", type_=Interval()),
+        hinted_at=None,
+        alone=False,
+    )
+    .returning(tasks, func.extract("epoch", func.now() - tasks.c.ready_at).label("waited_s"))
+)
+_BEGIN = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("job"))
+    .values(
+        version=jobs.c.version + 1,
+        status=JobStatus.PROCESSING,
+        started_at=func.coalesce(jobs.c.started_at, func.now()),
+        attempt=func.greatest(jobs.c.attempt, bindparam("try", type_=Integer())),
+    )
+    .returning(jobs)
+)
+
+
 def claim(database: Database, hint: Hint, *, owner: str, lease_s: float) -> Claim | None:
     """Gives the hinted task to `owner`; None if it does not wait any more under this attempt."""
+    hinted = {"task": hint.task_id, "hinted": hint.attempt}
     with database.begin() as connection:
         # A doubled hint ends here, and waits for no lock of the job that it is too late for.
-        job_id = connection.execute(
-            select(tasks.c.job_id).where(
-                tasks.c.id == hint.task_id,
-                tasks.c.state == TaskState.WAITING,
-                tasks.c.attempt == hint.attempt,
-            )
-        ).scalar()
-        if job_id is None:
+        job = connection.execute(_LOCK_HINTED_JOB, hinted).first()
+        if job is None or job.status in TERMINAL:
             return None
-        try:
-            job = locked_job(connection, job_id)
-        except JobNotFoundError:
-            return None  # purged since the task was read
-        if job.cancel_requested or job.deleted or job.status in TERMINAL:
+        if job.cancel_requested_at is not None or job.deleted_at is not None:
             return None
         row = connection.execute(
-            update(tasks)
-            .where(
-                tasks.c.id == hint.task_id,
-                tasks.c.state == TaskState.WAITING,
-                tasks.c.attempt == hint.attempt,
-                tasks.c.ready_at <= func.now(),
-            )
-            .values(
-                state=TaskState.RUNNING,
-                owner=owner,
-                attempt=tasks.c.attempt + 1,
-                lease_until=func.now() + timedelta(seconds=lease_s),
-                hinted_at=None,
-                alone=False,
-            )
-            .returning(
-                tasks, func.extract("epoch", func.now() - tasks.c.ready_at).label("waited_s")
-            )
+            _TAKE, {**hinted, "worker": owner, "lease": timedelta(seconds=lease_s)}
         ).first()
         if row is None:
             return None
         task = task_of(row)
-        job = change_job(
-            connection,
-            job,
-            status=JobStatus.PROCESSING,
-            started_at=func.coalesce(jobs.c.started_at, func.now()),
-            attempt=func.greatest(jobs.c.attempt, task.failures + 1),
+        begun = connection.execute(_BEGIN, {"job": job.id, "try": task.failures + 1}).one()
+        return Claim(
+            task=task,
+            job=job_of(begun),
+            part=_part(connection, task),
+            waited_s=float(row.waited_s),
         )
-        waited_s = float(row.waited_s)
-        return Claim(task=task, job=job, part=_part(connection, task), waited_s=waited_s)
 
 
 def _part(connection: Connection, task: Task) -> Part | None:

@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from hearsight_core.contract import TERMINAL, JobStatus
 from hearsight_core.errors import HearSightError, JobNotFoundError, LeaseLost, WorkerLostError
@@ -92,6 +92,14 @@ def _leave_running(connection: Connection, task: Task, state: TaskState, **value
         raise LeaseLost
 
 
+_LOCK_JOB_OF = (
+    select(jobs, tasks.c.state.label("task_state"))
+    .join(tasks, tasks.c.job_id == jobs.c.id)
+    .where(tasks.c.id == bindparam("task"), tasks.c.attempt == bindparam("claimed"))
+    .with_for_update(of=jobs)
+)
+
+
 def finish(database: Database, task: Task, language: Language) -> Job:
     """Marks the task done, and completes the job if that was the last one. Twice is as once.
 
@@ -99,25 +107,15 @@ def finish(database: Database, task: Task, language: Language) -> Job:
         LeaseLost: the attempt is no longer the current one.
     """
     with database.begin() as connection:
-        if done := _done_before(connection, task):
-            return done
-        job = locked_attempt(connection, task)
+        row = connection.execute(_LOCK_JOB_OF, {"task": task.id, "claimed": task.attempt}).first()
+        if row is None:
+            raise LeaseLost
+        job = job_of(row)
+        if row.task_state == TaskState.DONE:
+            return job  # only the answer was lost
+        # Refuses if the attempt is not in work any more, or has not been since the lock was asked.
         _leave_running(connection, task, TaskState.DONE, finished_at=func.now())
         return settle(connection, job, language)
-
-
-def _done_before(connection: Connection, task: Task) -> Job | None:
-    """The task's job if this attempt has marked it done: only the answer was lost then."""
-    row = connection.execute(
-        select(jobs)
-        .join(tasks, tasks.c.job_id == jobs.c.id)
-        .where(
-            tasks.c.id == task.id,
-            tasks.c.state == TaskState.DONE,
-            tasks.c.attempt == task.attempt,
-        )
-    ).first()
-    return job_of(row) if row is not None else None
 
 
 def let_go(database: Database, task: Task, language: Language) -> Job:

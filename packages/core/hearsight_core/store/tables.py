@@ -39,11 +39,15 @@ from hearsight_core.jobs import TaskState
 from hearsight_core.keys import DEFAULT_OWNER, OWNER_PATTERN
 
 
+def storable(text: str) -> str:
+    """The text, with U+FFFD for what PostgreSQL can't keep: NUL and lone surrogates."""
+    return _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 class AnyText(TypeDecorator[str]):
     """Text that comes from outside (a site's title, a library's words), stored whatever it holds.
 
-    What PostgreSQL can't keep, NUL and lone surrogates, becomes U+FFFD: an outcome must not stay
-    unrecorded because of a letter in its message.
+    An outcome must not stay unrecorded because of a letter in its message.
     """
 
     impl = Text
@@ -52,7 +56,7 @@ class AnyText(TypeDecorator[str]):
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         """The text as it is stored."""
         del dialect
-        return None if value is None else _UNSTORABLE.sub("\N{REPLACEMENT CHARACTER}", value)
+        return None if value is None else storable(value)
 
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")

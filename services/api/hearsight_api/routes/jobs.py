@@ -20,9 +20,8 @@ from hearsight_core.contract import JobId, JobStatus, TaskKind, queue_of
 from hearsight_core.errors import DatabaseError, InvalidRequestError, JobNotFoundError
 from hearsight_core.jobs import Job, progress_of
 from hearsight_core.store import control, listing, submission
-from hearsight_core.store.submission import Submission
+from hearsight_core.store.submission import Asked, Submission
 from hearsight_core.telemetry import told, traces
-from hearsight_core.telemetry.metrics import JOBS_ACCEPTED
 
 log = structlog.get_logger(__name__)
 
@@ -38,25 +37,18 @@ ACCEPTED_RESPONSES: dict[int | str, dict[str, Any]] = {  # Any: FastAPI's type
 }
 
 
-def accept(
+async def accept(
     services: Services, caller: Caller, wanted: Submission, job_id: int | None
 ) -> submission.Accepted:
-    """Stores the job, tells the watchers and has the hint sent; a lost one is sent again later."""
-    services.limits.queue.require_room()
-    accepted = submission.accept(
-        services.database,
-        wanted,
-        services.settings.language,
-        job_id=job_id,
-        trace_parent=traces.here(),
-        quota=services.limits.quota(caller),
+    """Takes the job, if the caller's owner may have it."""
+    return await services.submissions.accept(
+        Asked(
+            submission=wanted,
+            job_id=job_id,
+            trace_parent=traces.here(),
+            quota=services.limits.quota(caller),
+        )
     )
-    if accepted.created:
-        services.limits.queue.add()
-        JOBS_ACCEPTED.labels(source="upload" if wanted.upload else "url").inc()
-        services.news.publish(progress_of(accepted.job))
-        services.top_ups.ask([queue_of(TaskKind.DOWNLOAD)])
-    return accepted
 
 
 def answer(accepted: submission.Accepted, response: Response) -> Accepted:
@@ -75,7 +67,7 @@ def answer(accepted: submission.Accepted, response: Response) -> Accepted:
     },
     summary="Transcribe a URL",
 )
-def process(
+async def process(
     request: ProcessRequest, response: Response, services: Injected, caller: MaySubmit
 ) -> Accepted:
     """Takes a job and answers at once; follow it with its progress or its events."""
@@ -87,7 +79,7 @@ def process(
         owner=caller.owner,
         pool=services.pool(request.pool),
     )
-    return answer(accept(services, caller, wanted, request.job_id), response)
+    return answer(await accept(services, caller, wanted, request.job_id), response)
 
 
 def _cursor_of(job: Job) -> str:

@@ -326,7 +326,7 @@ async def upload(
         pool=pool,
     )
     try:
-        accepted = await run_in_threadpool(accept, services, caller, wanted, options.job_id)
+        accepted = await accept(services, caller, wanted, options.job_id)
     except RequestError:
         await run_in_threadpool(services.storage.delete, key)
         raise
