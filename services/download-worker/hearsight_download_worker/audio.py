@@ -24,7 +24,8 @@ from hearsight_core.errors import (
     UnsupportedError,
     WorkerLostError,
 )
-from hearsight_download_worker.child import Heard, started
+from hearsight_download_worker.child import Heard
+from hearsight_download_worker.decoders import Decoders
 
 SAMPLE_RATE_HZ: Final = 16_000
 
@@ -125,6 +126,7 @@ def open_audio(
     max_duration_s: float,
     start_ms: int = 0,
     check: Callable[[], None] = lambda: None,
+    decoders: Decoders | None = None,
 ) -> Iterator[Audio]:
     """Decodes the sound of the file at `path`, in a child that ends with the context.
 
@@ -135,6 +137,7 @@ def open_audio(
         start_ms: Leaves out the sound before this; the rest is the same, sample by sample, as
             without it.
         check: Called before every read and each half second; it raises to stop.
+        decoders: Where the child comes from, if one may be waiting there.
 
     Raises:
         NoAudioError: the file has no audio track.
@@ -150,12 +153,7 @@ def open_audio(
     }
     with (
         path.open("rb") as media,
-        started(
-            "hearsight_download_worker.decoder",
-            json.dumps(order),
-            stdin=media,
-            stderr=subprocess.PIPE,
-        ) as process,
+        (decoders or Decoders()).decoding(media, order) as process,
     ):
         child = _Child(process, check)
         header = child.header()

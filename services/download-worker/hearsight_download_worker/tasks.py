@@ -7,6 +7,7 @@ import tempfile
 import time
 import uuid
 import wave
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +15,22 @@ import structlog
 from numpy.typing import NDArray
 
 from hearsight_core.addresses import AddressGuard
+from hearsight_core.broker import WORKER_SEEN_WITHIN_S
 from hearsight_core.contract import STAGE_PERCENT, Stage, TaskKind, queue_of
 from hearsight_core.jobs import Job, Part, progress_of
 from hearsight_core.lease import Lease
 from hearsight_core.messages import render
 from hearsight_core.settings import DownloadSettings
 from hearsight_core.storage import job_prefix, parts_prefix
-from hearsight_core.store import work
+from hearsight_core.store import leases, work
+from hearsight_core.store.database import Database
 from hearsight_core.store.work import Media
 from hearsight_core.telemetry.metrics import DOWNLOADED_BYTES
 from hearsight_core.telemetry.told import stage
 from hearsight_core.worker_process import Context
 from hearsight_download_worker.audio import open_audio
 from hearsight_download_worker.cutting import CutOptions, Cutter
+from hearsight_download_worker.decoders import Decoders
 from hearsight_download_worker.fetch import Fetched, FetchLimits, FetchProgress
 from hearsight_download_worker.fetching import fetch_apart
 
@@ -62,6 +66,16 @@ def sweep_scratch(folder: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
+def idle_streams(database: Database, job: Job) -> int:
+    """How many parts of the job could be recognised at once."""
+    return leases.idle_streams(
+        database,
+        queue_of(TaskKind.TRANSCRIBE, job.pool),
+        job_id=job.id,
+        within_s=WORKER_SEEN_WITHIN_S,
+    )
+
+
 class Downloader:
     """What a download worker does with a task: fetch, store, decode, find the speech, cut."""
 
@@ -70,7 +84,12 @@ class Downloader:
         self._scratch = settings.scratch_dir or Path(tempfile.gettempdir())
         self._scratch.mkdir(parents=True, exist_ok=True)
         self._guard = AddressGuard(settings.allow_hosts)
+        self._decoders = Decoders()
         sweep_scratch(self._scratch)
+
+    def close(self) -> None:
+        """Ends the decoder that waits for the next job."""
+        self._decoders.close()
 
     def __call__(self, lease: Lease, context: Context) -> None:
         """Brings the leased job to the point where only recognition is left.
@@ -92,8 +111,11 @@ class Downloader:
             else:
                 with stage("fetch"):
                     path = self._stored(lease, context, lease.job.media_key, Path(folder))
-            with stage("cut"):
-                self._cut(lease, context, path)
+            try:
+                with stage("cut"):
+                    self._cut(lease, context, path)
+            finally:
+                self._decoders.prepare()
 
     def _fetch(self, lease: Lease, context: Context, folder: Path) -> Fetched:
         assert lease.job.source_url is not None, "a job without media has a URL"  # noqa: S101
@@ -160,7 +182,11 @@ class Downloader:
             message = render(f"progress.{stage}", worker.language)
             worker.publish(work.report(database, lease.task, stage, STAGE_PERCENT[stage], message))
         cutter = Cutter(
-            CutOptions(part_target_s=settings.part_target_s, vad_threshold=settings.vad_threshold),
+            CutOptions(
+                part_target_s=settings.part_target_s,
+                part_shortest_s=settings.part_shortest_s,
+                vad_threshold=settings.vad_threshold,
+            ),
             start_ms=last.end_ms if last else 0,
             first_index=last.index + 1 if last else 0,
         )
@@ -170,10 +196,15 @@ class Downloader:
             max_duration_s=settings.max_duration_s,
             start_ms=cutter.start_ms,
             check=lease.check,
+            decoders=self._decoders,
         ) as audio:
             if audio.info.duration_ms is not None:
                 worker.publish(work.set_duration(database, lease.task, audio.info.duration_ms))
-            for found in cutter.cut(audio.blocks(BLOCK_S)):
+            for found in cutter.cut(
+                audio.blocks(BLOCK_S),
+                length_ms=audio.info.duration_ms,
+                idle=partial(idle_streams, database, lease.job),
+            ):
                 self._add(
                     lease,
                     context,

@@ -2,8 +2,8 @@
 
 Three hours go the whole way from the stored upload to the completed job. The engine is a stand-in
 that sleeps in proportion to the audio (`tests.chaos.told_asr`), so that two cores can be 64
-devices; everything else is real. One worker process stands for several workers, a slot each, since
-a Python process for each of 64 would keep the machine busy with starting them.
+devices; everything else is real. One worker process stands for several workers, a stream each,
+since a Python process for each of 64 would keep the machine busy with starting them.
 
 Speed-up is what one engine sleeps for the whole recording, divided by the time from the stored
 media to the completed job. So cutting, queue, database and waiting all count against it.
@@ -29,7 +29,7 @@ SECONDS = {1: 60, 2: 60, 4: 60, 8: 60, 16: 60, 32: 80, 64: 100}
 longer, since the last chunk, of up to 30 s of audio, takes a larger share of it."""
 WANTED = 0.9
 WANTED_DATABASE_MS = 20
-SLOTS = 16
+STREAMS = 16
 """Workers that one process stands for, at most."""
 
 REAL_MINUTES = 10
@@ -82,14 +82,16 @@ def _database_ms(stand: Stand) -> float:
 
 
 def _stand_in(stand: Stand, server: Api, path: Path, workers: int) -> _Run:
-    processes = math.ceil(workers / SLOTS)
+    processes = math.ceil(workers / STREAMS)
+    streams = workers // processes
     pace = SECONDS[workers] * workers / (HOURS * 3600)
     with stand.workers(
         processes,
         "tests.chaos.told_asr",
         CHAOS_PACE=str(pace),
-        CHAOS_STREAMS=str(workers // processes),
-        CELERY_WORKER_CONCURRENCY=str(workers // processes),
+        CHAOS_STREAMS=str(streams),
+        # As the real worker: the audio of one more part is there in time.
+        CELERY_WORKER_CONCURRENCY=str(streams + 1),
     ):
         run = _run(stand, server, path)
     return _Run(run.took_s, run.recognised_s * pace, run.parts, run.database_ms)
