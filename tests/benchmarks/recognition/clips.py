@@ -15,7 +15,7 @@ import httpx
 
 from tests.benchmarks.goals import Goal, at_most, exactly
 from tests.benchmarks.recognition import audio, bare
-from tests.benchmarks.stand import Stand
+from tests.benchmarks.stand import Stand, Used
 from tests.client import Client
 from tests.servers.api import Api
 
@@ -96,13 +96,16 @@ def measure(stand: Stand) -> Iterator[Goal]:
                 for number in range(rounds):
                     paths = audio.clips(stand.folder, count, SECONDS, seed=count + number)
                     alone_s.append(sum(bare.seconds(library, path) for path in paths))
+                    used = Used([server])
                     whole_s.append(_all_at_once(server, paths))
+                    cost = used.told(count)
             yield at_most(
                 f"{count} clips of {SECONDS} s uploaded at once, against bare one after another",
                 WANTED,
                 statistics.median(w / a for w, a in zip(whole_s, alone_s, strict=True)),
                 "times",
-                remark=f" ({statistics.median(whole_s):.1f} s, {statistics.median(alone_s):.1f} s)",
+                remark=f" ({statistics.median(whole_s):.1f} s,"
+                f" {statistics.median(alone_s):.1f} s); {cost}",
             )
             yield exactly(
                 "health checks without an answer meanwhile",

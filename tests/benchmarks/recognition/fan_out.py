@@ -24,7 +24,7 @@ from tests.servers.api import Api
 from tests.store import rows
 
 HOURS = 3
-SECONDS = {1: 60, 2: 60, 4: 60, 8: 60, 16: 60, 32: 80, 64: 100}
+SECONDS = {1: 30, 2: 60, 4: 60, 8: 60, 16: 60, 32: 80, 64: 100}
 """How long N workers would take at best: the stand-in is made that slow. The more there are, the
 longer, since the last chunk, of up to 30 s of audio, takes a larger share of it."""
 WANTED = 0.9
