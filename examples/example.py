@@ -1,8 +1,9 @@
 """Transcribe a URL or a file from your own asynchronous program: HTTP and Redis, nothing else.
 
-    python examples/example.py [URL_OR_FILE]
+    python examples/example.py [URL_OR_FILE [OPTION=VALUE ...]]
 
-Without an argument it takes the spoken sample. It speaks to the stack that `make up` started, or to
+Without an argument it takes the spoken sample. Options are those of docs/options.md, such as
+`from=1:30 to=2:00 word_timestamps=true`. It speaks to the stack that `make up` started, or to
 the one that HEARSIGHT_URL and HEARSIGHT_REDIS_URL name, with the key in HEARSIGHT_API_KEY if there
 is one.
 """
@@ -45,14 +46,14 @@ async def try_redis(redis: Redis) -> None:
     await redis.delete("hearsight:example")
 
 
-async def submit(http: httpx.AsyncClient, source: str) -> int:
+async def submit(http: httpx.AsyncClient, source: str, options: dict[str, str]) -> int:
     """Hands the media in and returns the job's number at once; the work goes on by itself."""
     if source.startswith(("http://", "https://")):
-        answer = await http.post("/api/tasks/process", json={"url": source})
+        answer = await http.post("/api/tasks/process", json={"url": source, **options})
     else:
         path = Path(source)
         content = await asyncio.to_thread(path.read_bytes)
-        answer = await http.post("/api/upload", files={"file": (path.name, content)})
+        answer = await http.post("/api/upload", data=options, files={"file": (path.name, content)})
     if answer.is_error:
         sys.exit(f"Refused: {answer.json()['detail']}")
     return int(answer.json()["job_id"])
@@ -77,7 +78,7 @@ async def watch(http: httpx.AsyncClient, job_id: int) -> str:
     return "unknown"
 
 
-async def main(source: str) -> int:
+async def main(source: str, options: dict[str, str]) -> int:
     """Runs the whole tour; returns the exit code."""
     api_url, redis_url = addresses()
     print("API:", api_url)
@@ -87,7 +88,7 @@ async def main(source: str) -> int:
         httpx.AsyncClient(base_url=api_url, timeout=60, headers=credentials()) as http,
     ):
         await try_redis(redis)
-        job_id = await submit(http, source)
+        job_id = await submit(http, source, options)
         print("Job:", job_id)
         status = await watch(http, job_id)
         print("Ended:", status)
@@ -98,4 +99,6 @@ async def main(source: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else str(SAMPLE))))
+    source, *given = sys.argv[1:] or [str(SAMPLE)]
+    options = dict(one.split("=", 1) for one in given)
+    sys.exit(asyncio.run(main(source, options)))

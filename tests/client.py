@@ -15,13 +15,18 @@ class Client:
     http: httpx.Client
 
     def submit(self, url: str, **options: object) -> int:
-        """Submits a URL; returns the job's number."""
-        answer = self.http.post("/api/tasks/process", json={"url": url, **options})
+        """Submits a URL; returns the job's number. It is recognised anew, as `upload` says."""
+        wanted = {"url": url, "reuse": False, **options}
+        answer = self.http.post("/api/tasks/process", json=wanted)
         assert answer.status_code == httpx.codes.ACCEPTED, answer.text
         return int(answer.json()["job_id"])
 
     def upload(self, path: Path, **options: object) -> int:
-        """Uploads a file; returns the job's number."""
+        """Uploads a file; returns the job's number.
+
+        It is recognised, not taken from an earlier job, unless it is told to `reuse` that.
+        """
+        options = {"reuse": "false", **options}
         with path.open("rb") as file:
             answer = self.http.post(
                 "/api/upload",

@@ -57,12 +57,13 @@ def request(
     priority: Priority = "normal",
     owner: str = DEFAULT_OWNER,
     pool: str = DEFAULT_POOL,
+    options: RecognitionOptions | None = None,
 ) -> Submission:
     """A request to transcribe what lies at `url`."""
     return Submission(
         url=url,
         upload=None,
-        options=RecognitionOptions(),
+        options=options or RecognitionOptions(),
         priority=priority,
         owner=owner,
         pool=pool,
@@ -82,9 +83,10 @@ def accepted(
     priority: Priority = "normal",
     owner: str = DEFAULT_OWNER,
     pool: str = DEFAULT_POOL,
+    options: RecognitionOptions | None = None,
 ) -> Accepted:
     """A new job, not worked on yet."""
-    wanted = request(priority=priority, owner=owner, pool=pool)
+    wanted = request(priority=priority, owner=owner, pool=pool, options=options)
     return submission.accept(database, wanted, EN, job_id=job_id)
 
 
@@ -141,10 +143,15 @@ def claimed(
 
 
 def downloading(
-    database: Database, *, job_id: int | None = None, pool: str = DEFAULT_POOL
+    database: Database,
+    *,
+    job_id: int | None = None,
+    pool: str = DEFAULT_POOL,
+    options: RecognitionOptions | None = None,
 ) -> Claim:
     """A new job whose download is claimed."""
-    return claimed(database, accepted(database, job_id=job_id, pool=pool).task_id)
+    taken = accepted(database, job_id=job_id, pool=pool, options=options)
+    return claimed(database, taken.task_id)
 
 
 def a_part(job_id: int, index: int, *, chunks: int = 2) -> Part:

@@ -135,18 +135,17 @@ class Asking:
         self._turn = iter(range(self.job_id, 10**9))
 
     def submit(self, url: str) -> None:
-        """Asks for a URL to be transcribed."""
-        self._ask(
-            lambda http: http.post("/api/tasks/process", json={"url": url, "job_id": self.job_id})
-        )
+        """Asks for a URL to be transcribed, anew: a round has its recordings many times."""
+        wanted = {"url": url, "job_id": self.job_id, "reuse": False}
+        self._ask(lambda http: http.post("/api/tasks/process", json=wanted))
 
     def upload(self, path: Path) -> None:
-        """Sends a file, slowly."""
+        """Sends a file, slowly; it too is recognised anew."""
         content = path.read_bytes()
         self._ask(
             lambda http: http.post(
                 "/api/upload",
-                data={"job_id": str(self.job_id)},
+                data={"job_id": str(self.job_id), "reuse": "false"},
                 files={"file": (path.name, _Slow(content))},
             )
         )

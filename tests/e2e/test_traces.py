@@ -8,11 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
-from hearsight.stack.ports import HOST
 from hearsight_core.contract import JobStatus
 from tests.servers.collector import Collector, Span
 from tests.servers.media import MediaServer
@@ -130,23 +127,7 @@ def has_said(stack: Stack, program: str, job_id: int, events: list[str]) -> bool
 
 
 def test_metrics_tell_what_was_done(stack: Stack, recording: Path) -> None:
-    def metric(series: str, /, **labels: str) -> float:
-        """What all processes say of a series, added up."""
-        families = [
-            family
-            for program in ("api metrics", "download", "asr")
-            for family in text_string_to_metric_families(
-                httpx.get(
-                    f"http://{HOST}:{stack.state.ports[program]}/metrics", trust_env=False
-                ).text
-            )
-        ]
-        return sum(
-            sample.value
-            for family in families
-            for sample in family.samples
-            if sample.name == series and labels.items() <= sample.labels.items()
-        )
+    metric = stack.metric
 
     def read() -> list[float]:
         return [

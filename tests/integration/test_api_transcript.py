@@ -8,6 +8,7 @@ import pytest
 
 from hearsight_core.contract import Segment, Word
 from tests.servers.api import Served, problem
+from tests.servers.forms import wav
 from tests.servers.recogniser import Recogniser
 from tests.store import said
 
@@ -65,6 +66,49 @@ def test_json_is_the_default_and_holds_everything(served: Served, http: httpx.Cl
     assert [Word.model_validate(word) for word in first["words"]] == list(words)
     assert second["words"] is None
     assert first["seq"] < second["seq"]
+
+
+def test_a_transcript_tells_what_was_asked_for(http: httpx.Client) -> None:
+    asked = {
+        "from": "1:30",
+        "to": 95.5,
+        "split_channels": True,
+        "temperature": "0,0.4",
+        "vad_threshold": 0.3,
+        "beam_size": 2,
+    }
+    answer = http.post("/api/tasks/process", json={"url": "https://example.org/a.mp4", **asked})
+    job_id = answer.json()["job_id"]
+    for path in (f"/api/jobs/{job_id}/transcript", f"/api/jobs/{job_id}"):
+        shown = http.get(path).json()["options"]
+        assert (shown["from_ms"], shown["to_ms"]) == (90_000, 95_500)
+        assert shown["temperature"] == [0, 0.4]
+        assert (shown["split_channels"], shown["vad_threshold"]) == (True, 0.3)
+        assert (shown["beam_size"], shown["no_speech_threshold"]) == (2, None)
+    http.post(f"/api/jobs/{job_id}/cancel")
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"from": "later"}, "from"),
+        ({"from": 10, "to": 5}, "to"),
+        ({"beam_size": 0}, "beam_size"),
+        ({"temperature": [0.5, 0.1]}, "temperature"),
+        ({"vad_threshold": 1.5}, "vad_threshold"),
+        ({"split_channels": "left"}, "split_channels"),
+        ({"from_": 1}, "from_"),
+        ({"from_ms": 1}, "from_ms"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused_by_its_name(
+    http: httpx.Client, options: dict[str, object], field: str
+) -> None:
+    sent = {"url": "https://example.org/a.mp4", **options}
+    assert field in problem(http.post("/api/tasks/process", json=sent), 422, "request.invalid")
+    fields = {name: str(value).strip("[]") for name, value in options.items()}
+    answer = http.post("/api/upload", data=fields, files={"file": ("a.wav", wav())})
+    assert field in problem(answer, 422, "request.invalid")
 
 
 @pytest.mark.parametrize("wanted", FORMATS)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from hearsight_api.routes.uploads import MAX_FIELDS
 from tests.servers import api
 from tests.servers.api import Api, Served, problem
 from tests.servers.forms import (
@@ -146,7 +147,7 @@ def test_a_field_given_twice(http: httpx.Client) -> None:
 
 
 def test_more_fields_than_there_are(http: httpx.Client) -> None:
-    many = [field(f"field{number}", "x") for number in range(20)]
+    many = [field(f"field{number}", "x") for number in range(MAX_FIELDS + 1)]
     assert "body" in problem(send(http, file(wav()), *many), 422, "request.invalid")
 
 

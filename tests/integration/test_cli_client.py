@@ -13,6 +13,7 @@ from hearsight.client import Client
 from hearsight.documents import NumberedSegment, Options
 from hearsight.failures import Exit, NotFoundError, RefusedError, UnreachableError
 from hearsight.stack.ports import free_port
+from hearsight_api.options import JobOptions
 from hearsight_core.contract import JobStatus, ProgressData
 from tests.servers.command import hearsight
 
@@ -219,6 +220,34 @@ def test_a_pool_is_asked_for_only_if_it_is_named(
     named, unnamed = map(json.loads, server.bodies)
     assert named["pool"] == "large"
     assert "pool" not in unnamed
+
+
+def test_options_are_sent_by_the_names_of_the_api(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = serve(answer(202, '{"job_id": 7, "task_id": "a", "status": "pending"}'))
+    flags = ["--from", "1:30", "--to", "95.5", "--split-channels", "--temperature", "0,0.4"]
+    flags += ["--vad-speech-pad-ms", "200", "--no-speech-threshold", "0.5", "--beam-size", "3"]
+    file = tmp_path / "a.wav"
+    file.write_bytes(b"RIFF")
+    for source in ("http://example.org/a.mp3", str(file)):
+        done = hearsight("submit", source, *flags, "--url", server.url, home=tmp_path)
+        assert done.returncode == Exit.OK, done.stderr
+    as_json, as_form = server.bodies
+    sent = json.loads(as_json)
+    assert JobOptions.model_validate({k: v for k, v in sent.items() if k != "url"}) == JobOptions(
+        **{"from": 90},
+        to=95.5,
+        split_channels=True,
+        temperature=(0, 0.4),
+        vad_speech_pad_ms=200,
+        no_speech_threshold=0.5,
+        beam_size=3,
+    )
+    for name, value in sent.items():
+        if name != "url":
+            shown = str(value).lower() if isinstance(value, bool) else str(value)
+            assert f'name="{name}"\r\n\r\n{shown}\r\n'.encode() in as_form
 
 
 def test_a_problem_is_shown_with_its_code_and_the_request_id(

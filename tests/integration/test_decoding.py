@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -386,3 +387,106 @@ time.sleep(600)
         [waiting] = psutil.Process(process.pid).children()
         process.kill()
     waiting.wait(60)
+
+
+def stretch(
+    path: Path, start_ms: int, to_ms: int | None, *, jump: bool, channel: int | None = None
+) -> tuple[Audio, NDArray[np.int16]]:
+    """What lies between; with a jump the decoder need not go through what is before."""
+    with open_audio(
+        path,
+        memory_mib=512,
+        max_duration_s=3600,
+        start_ms=start_ms,
+        from_ms=start_ms if jump else 0,
+        to_ms=to_ms,
+        channel=channel,
+    ) as audio:
+        blocks = list(audio.blocks(7))
+    return audio, np.concatenate(blocks) if blocks else silence(0)
+
+
+def stereo(folder: Path, seconds: float) -> tuple[Path, list[NDArray[np.int16]]]:
+    """Two speakers, each on a channel of its own."""
+    sides = [joined(seconds, seed=seed).audio for seed in (1, 2)]
+    length = min(map(len, sides))
+    sides = [side[:length] for side in sides]
+    path = folder / "call.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(np.stack(sides, axis=1).astype("<i2").tobytes())
+    return path, sides
+
+
+def test_each_channel_comes_out_as_it_went_in(tmp_path: Path) -> None:
+    path, sides = stereo(tmp_path, 20)
+    for channel, side in enumerate(sides):
+        audio, sound = stretch(path, 0, None, jump=False, channel=channel)
+        assert audio.info.channels == 2
+        assert np.array_equal(sound, side)
+    mixed = stretch(path, 0, None, jump=False)[1]
+    assert not any(np.array_equal(mixed, side) for side in sides)
+
+
+def test_the_one_channel_of_a_mono_file_is_its_sound() -> None:
+    audio, sound = stretch(media_folder() / "speech.wav", 0, None, jump=False, channel=0)
+    assert audio.info.channels == 1
+    assert np.array_equal(sound, joined(40).audio)
+
+
+@pytest.mark.parametrize(("start_ms", "to_ms"), [(5_000, 9_000), (70_000, 75_000), (70_000, None)])
+def test_a_stretch_is_the_same_samples_and_no_others(
+    tmp_path: Path, start_ms: int, to_ms: int | None
+) -> None:
+    path, sides = stereo(tmp_path, 90)
+    audio, sound = stretch(path, start_ms, to_ms, jump=True, channel=1)
+    assert np.array_equal(sound, sides[1][start_ms * 16 : to_ms and to_ms * 16])
+    assert audio.duration_ms == (to_ms or len(sides[1]) // 16)
+    assert not audio.truncated
+
+
+@pytest.mark.parametrize(
+    ("ending", "options"),
+    [
+        ("flac", []),
+        ("m4a", ["-c:a", "aac"]),
+        ("mp4", ["-c:a", "aac", "-ar", "48000"]),
+        ("mkv", ["-c:a", "aac"]),
+        ("webm", ["-c:a", "libopus"]),
+        ("aiff", []),
+        ("caf", []),
+        ("mp3", []),
+        ("ogg", ["-c:a", "libvorbis"]),
+    ],
+)
+def test_a_jump_lands_where_decoding_all_before_would_have_come(
+    tmp_path: Path, ending: str, options: list[str]
+) -> None:
+    path = tmp_path / f"call.{ending}"
+    ffmpeg("-i", stereo(tmp_path, 90)[0], *options, path)
+    straight = stretch(path, 70_000, 80_000, jump=False)[1].astype(np.float64)
+    audio, sound = stretch(path, 70_000, 80_000, jump=True)
+    assert len(sound) == len(straight) == 160_000
+    assert audio.duration_ms == 80_000
+    # By how many samples it would have to be moved to fit best; none is more than 20 ms.
+    middle = slice(1_000, -1_000)
+    fits = {
+        shift: np.abs(np.roll(straight, shift)[middle] - sound[middle]).sum()
+        for shift in range(-640, 641, 16)
+    }
+    best = min(fits, key=lambda shift: float(fits[shift]))
+    assert abs(best) <= 320
+
+
+@pytest.mark.parametrize("ending", ["wav", "m4a", "mp3"])
+def test_a_stretch_beyond_the_end_is_empty_and_the_length_is_told(
+    tmp_path: Path, ending: str
+) -> None:
+    call, sides = stereo(tmp_path, 70)
+    path = tmp_path / f"talk.{ending}"
+    ffmpeg("-i", call, path)
+    audio, sound = stretch(path, 600_000, 700_000, jump=True)
+    assert len(sound) == 0
+    assert audio.duration_ms == pytest.approx(len(sides[0]) / 16, abs=200)

@@ -1,120 +1,26 @@
 """A worker that ends loses no work, and nothing that it has done is done again."""
 
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
-from hearsight_asr_worker import models
-from hearsight_asr_worker.batching import BatchDone
-from hearsight_asr_worker.engine import Engine
 from hearsight_asr_worker.tasks import Transcriber
-from hearsight_core.broker import HintSender, celery_app
-from hearsight_core.contract import Hint, JobStatus
-from hearsight_core.jobs import Part
-from hearsight_core.progress import News
-from hearsight_core.settings import AsrSettings
+from hearsight_core.contract import Hint, JobStatus, RecognitionOptions
 from hearsight_core.storage import ObjectStorage
-from hearsight_core.store import listing, outcomes, work
+from hearsight_core.store import listing
 from hearsight_core.store.database import Database
 from hearsight_core.worker import Worker
 from hearsight_core.worker_process import Context
-from hearsight_download_worker.tasks import wav
-from tests.speech import Recording, joined, word_error_rate
-from tests.store import ASR, EN, downloading, rows, states
-
-LONGEST_CHUNK_MS = 8_000
-
-
-class Device:
-    """The real engine, two pieces at a time; it tells of each batch it has done."""
-
-    def __init__(self) -> None:
-        self.pieces = 0
-        self.after_batch: Callable[[int], object] = lambda _: None
-        self._batches = 0
-        self.engine: Engine = models.load(
-            AsrSettings(asr_streams=1, asr_batch_size=2), observe=self._done
-        )
-
-    def watch(self, after_batch: Callable[[int], object] = lambda _: None) -> None:
-        """Counts from zero, and calls `after_batch` with the number of each batch."""
-        self.pieces = self._batches = 0
-        self.after_batch = after_batch
-
-    @property
-    def batches(self) -> int:
-        """How many batches were done."""
-        return self._batches
-
-    def _done(self, batch: BatchDone) -> None:
-        self.pieces += batch.size
-        self._batches += 1
-        self.after_batch(self._batches)
+from tests.device import Device, chunks_of, cut_part, running_device
+from tests.integration.conftest import MakeWorker
+from tests.speech import joined, word_error_rate
+from tests.store import rows, states
 
 
 @pytest.fixture(scope="module")
 def device() -> Iterator[Device]:
-    one = Device()
-    yield one
-    one.engine.close()
-
-
-Make = Callable[[], Worker]
-
-
-@pytest.fixture
-def make(database: Database, news: News, broker_url: str, redis_url: str) -> Iterator[Make]:
-    """Makes ASR workers that have signed on, and ends them."""
-    made: list[Worker] = []
-    settings = AsrSettings(broker_url=broker_url, redis_url=redis_url, heartbeat_s=0.1)
-
-    def worker() -> Worker:
-        hints = HintSender(celery_app(settings), database, settings)
-        made.append(
-            Worker(queue=ASR, slots=2, settings=settings, database=database, news=news, hints=hints)
-        )
-        made[-1].start()
-        return made[-1]
-
-    yield worker
-    for one in made:
-        one.close()
-
-
-def chunks_of(recording: Recording) -> tuple[tuple[int, int], ...]:
-    """Where the recording's speech is, in stretches that begin and end in pauses."""
-    found: list[tuple[int, int]] = []
-    for span in recording.spans:
-        if found and span.end_ms + 100 - found[-1][0] <= LONGEST_CHUNK_MS:
-            found[-1] = (found[-1][0], span.end_ms + 100)
-        else:
-            found.append((span.start_ms - 100, span.end_ms + 100))
-    return tuple(found)
-
-
-def cut(database: Database, storage: ObjectStorage, recording: Recording) -> tuple[int, str]:
-    """A job whose one part is the recording: its number, and the task that recognises it."""
-    download = downloading(database).task
-    chunks = chunks_of(recording)
-    samples = np.pad(recording.audio, (0, 16_000))
-    part = Part(
-        job_id=download.job_id,
-        index=0,
-        start_ms=0,
-        end_ms=len(samples) // 16,
-        speech_ms=sum(end - start for start, end in chunks),
-        object_key=f"jobs/{download.job_id}/parts/0.wav",
-        chunks=chunks,
-        chunks_done=0,
-    )
-    storage.put_bytes(part.object_key, wav(samples))
-    task_id = str(uuid.uuid4())
-    work.add_part(database, download, part, task_id=task_id)
-    work.finish_cut(database, download, part.end_ms)
-    outcomes.finish(database, download, EN)
-    return download.job_id, task_id
+    with running_device() as one:
+        yield one
 
 
 @pytest.mark.parametrize("drains_after", [1, 3, None])
@@ -122,7 +28,7 @@ def test_a_drain_costs_no_piece_of_speech_a_second_recognition(
     database: Database,
     storage: ObjectStorage,
     device: Device,
-    make: Make,
+    asr_worker: MakeWorker,
     drains_after: int | None,
 ) -> None:
     recording = joined(60, seed=12)
@@ -135,13 +41,14 @@ def test_a_drain_costs_no_piece_of_speech_a_second_recognition(
         assert outcome is not None
         return outcome["outcome"]
 
-    undisturbed, task_id = cut(database, storage, recording)
+    anew = RecognitionOptions(reuse=False)
+    undisturbed, task_id = cut_part(database, storage, recording)
     device.watch()
-    assert run(make(), task_id, 0) == "done"
+    assert run(asr_worker(), task_id, 0) == "done"
     pieces, batches = device.pieces, device.batches
 
-    job_id, task_id = cut(database, storage, recording)
-    first, last = make(), drains_after or batches
+    job_id, task_id = cut_part(database, storage, recording, options=anew)
+    first, last = asr_worker(), drains_after or batches
     device.watch(lambda number: first.drain() if number == last else None)
     if drains_after is None:
         # All was begun when the drain came: the part is finished, and not given back.
@@ -151,7 +58,7 @@ def test_a_drain_costs_no_piece_of_speech_a_second_recognition(
         [part] = rows(database, "SELECT chunks_done FROM parts WHERE job_id = :id", id=job_id)
         assert 0 < int(str(part["chunks_done"])) < len(chunks_of(recording))
         assert states(database, job_id) == ["done", "waiting"]
-        assert run(make(), task_id, 1) == "done"
+        assert run(asr_worker(), task_id, 1) == "done"
     assert device.pieces == pieces
     assert listing.get(database, job_id).status is JobStatus.COMPLETED
     [task] = rows(database, "SELECT failures FROM tasks WHERE id = CAST(:id AS uuid)", id=task_id)

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from hearsight_asr_worker import models
 from hearsight_asr_worker.batching import BatchDone
 from hearsight_asr_worker.engine import Chunk, ChunkResult, Engine
+from hearsight_asr_worker.request import Request
 from hearsight_asr_worker.segmentation import MAX_MS, MAX_WIDTH, width
 from hearsight_core.contract import RecognitionOptions, Segment
 from hearsight_core.errors import (
@@ -111,6 +112,7 @@ def test_words_are_told_when_asked_for_and_only_then(engine: Engine) -> None:
         at = segment.start_ms
         for word in segment.words:
             assert at <= word.start_ms < word.end_ms <= segment.end_ms
+            assert word.probability is not None
             assert 0 <= word.probability <= 1
             at = word.end_ms
     assert all(one.words is None for one in said(list(engine.recognise(chunks, OPTIONS, "en"))))
@@ -258,6 +260,63 @@ def test_long_prompts_leave_room_for_the_text(engine: Engine) -> None:
     long = "the quick brown fox " * 300
     wish = RecognitionOptions(initial_prompt=long, hotwords=long)
     assert said(list(engine.recognise([Chunk(samples()[0].audio, 0)], wish, "en")))
+
+
+def test_options_that_differ_share_no_batch(narrow: tuple[Engine, list[BatchDone]]) -> None:
+    one, batches = narrow
+    clip = next(one for one in samples() if "fox" in one.text)
+    wishes = [
+        OPTIONS,
+        RecognitionOptions(beam_size=1),
+        RecognitionOptions(temperature=(0.0, 0.5)),
+        RecognitionOptions(log_prob_threshold=-0.9),
+        RecognitionOptions(no_speech_threshold=0.5),
+        RecognitionOptions(compression_ratio_threshold=2.0),
+    ]
+    requests = {Request.of(wish, "en", beam_size=5) for wish in wishes}
+    assert len(requests) == len(wishes)
+    # What the worker would do anyway is not another wish.
+    assert Request.of(RecognitionOptions(beam_size=5), "en", beam_size=5) in requests
+    batches.clear()
+    with ThreadPoolExecutor(len(wishes)) as callers:
+        answers = list(
+            callers.map(
+                lambda wish: list(one.recognise([Chunk(clip.audio, 0)], wish, "en")), wishes
+            )
+        )
+    assert all(word_error_rate(clip.text, text(results)) <= 0.1 for results in answers)
+    assert len(batches) >= len(wishes)
+
+
+def test_one_temperature_means_that_nothing_is_tried_again(
+    narrow: tuple[Engine, list[BatchDone]],
+) -> None:
+    one, _ = narrow
+    chunk = Chunk(samples()[0].audio, 0)
+    # Nothing is as probable as that, so every text is doubtful: each temperature is tried.
+    strict = {"log_prob_threshold": 0.0, "no_speech_threshold": 1.0}
+    tried: list[float] = []
+    decoding = Request.decoding
+
+    def noted(self: Request, temperature: float) -> dict[str, object]:
+        tried.append(temperature)
+        return decoding(self, temperature)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Request, "decoding", noted)
+        for temperatures in ((0.0,), (0.0, 0.3, 0.9), (0.7,)):
+            tried.clear()
+            wish = RecognitionOptions.model_validate({"temperature": temperatures, **strict})
+            assert said(list(one.recognise([chunk], wish, "en")))
+            # The first more than once: in a short window, in pieces, in the full window.
+            assert list(dict.fromkeys(tried)) == list(temperatures)
+
+
+def test_a_job_decides_what_is_silence(engine: Engine) -> None:
+    chunk = Chunk(samples()[0].audio, 0)
+    eager = RecognitionOptions(no_speech_threshold=0, log_prob_threshold=0, temperature=(0.0,))
+    assert said(list(engine.recognise([chunk], OPTIONS, "en")))
+    assert said(list(engine.recognise([chunk], eager, "en"))) == []
 
 
 def test_an_english_model_refuses_other_languages_and_translation(engine: Engine) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 from hearsight.stack.home import Home, State
 from hearsight.stack.plan import WORKERS, answers_well
@@ -49,6 +50,24 @@ class Stack(Client):
         pid = self.pid(name)
         os.kill(pid, signal.SIGKILL)
         return pid
+
+    def metric(self, series: str, /, **labels: str) -> float:
+        """What all processes say of a series, added up."""
+        families = [
+            family
+            for program in ("api metrics", "download", "asr")
+            for family in text_string_to_metric_families(
+                httpx.get(
+                    f"http://{HOST}:{self.state.ports[program]}/metrics", trust_env=False
+                ).text
+            )
+        ]
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == series and labels.items() <= sample.labels.items()
+        )
 
     def await_worker(self, name: str) -> None:
         """Waits until a worker is ready."""

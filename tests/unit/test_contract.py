@@ -95,7 +95,7 @@ def test_payloads_can_not_be_changed_and_take_nothing_unknown() -> None:
 
 
 def test_options_are_plain_by_default() -> None:
-    assert RecognitionOptions().model_dump() == {
+    assert RecognitionOptions().stored() == {
         "language": None,
         "task": "transcribe",
         "word_timestamps": False,

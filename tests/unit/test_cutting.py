@@ -1,6 +1,7 @@
 """Parts hold every word, are cut at silences, and are the same after a restart."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -179,3 +180,40 @@ def test_speech_without_a_pause_is_cut_all_the_same_and_loses_nothing() -> None:
 def _trimmed(audio: NDArray[np.int16]) -> NDArray[np.int16]:
     loud = np.flatnonzero(np.abs(audio.astype(np.int32)) > 1000)
     return audio[loud[0] : loud[-1]]
+
+
+def test_the_jobs_own_settings_decide_what_is_speech_and_how_much_around_it_is_kept() -> None:
+    clip = samples()[0].audio
+    loud = np.concatenate([silence(3), clip, silence(3)])
+    spans = {pad: cut(loud, replace(OPTIONS, speech_pad_ms=pad))[0] for pad in (0, 400, 2000)}
+    assert spans[0].start_ms - spans[400].start_ms == pytest.approx(400, abs=40)
+    assert spans[2000].end_ms - spans[400].end_ms == pytest.approx(1600, abs=40)
+    assert cut(loud, replace(OPTIONS, min_speech_ms=60_000)) == []
+    faint = (loud // 300).astype(np.int16)
+    heard = [
+        sum(part.speech_ms for part in cut(faint, replace(OPTIONS, vad_threshold=threshold)))
+        for threshold in (0.05, 0.95)
+    ]
+    assert heard[0] > heard[1]
+
+
+def test_a_span_ends_at_silence_as_long_as_the_job_says() -> None:
+    clip = samples()[0].audio
+    speech = np.concatenate([clip, silence(1.2), clip])
+    wide = replace(OPTIONS, bridge_s=0, speech_pad_ms=30)
+    for min_silence_ms, spans in ((1_000, 2), (5_000, 1)):
+        [part] = cut(speech, replace(wide, min_silence_ms=min_silence_ms))
+        assert len(part.chunks) == spans
+
+
+def test_cutting_with_other_settings_goes_on_after_any_part_too() -> None:
+    audio = joined(150, seed=4).audio
+    options = CutOptions(
+        part_target_s=30, vad_threshold=0.4, min_silence_ms=2_000, speech_pad_ms=1_000
+    )
+    parts = cut(audio, options)
+    assert len(parts) > 2
+    for last in parts:
+        cutter = Cutter(options, start_ms=last.end_ms, first_index=last.index + 1)
+        rest = list(cutter.cut(in_blocks(audio[last.end_ms * PER_MS :])))
+        assert [shape(part) for part in rest] == [shape(part) for part in parts[last.index + 1 :]]

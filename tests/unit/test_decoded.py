@@ -6,6 +6,8 @@ import pytest
 
 from hearsight_asr_worker.decoded import Decoded, best, joined, squeezed_share
 from hearsight_asr_worker.segmentation import TimedWord, text_of
+from hearsight_asr_worker.trust import Thresholds
+from hearsight_core.contract import RecognitionOptions
 
 GOOD = Decoded(
     words=(TimedWord(" Hello", 100, 400, 0.9), TimedWord(" world.", 400, 900, 0.9)),
@@ -22,6 +24,23 @@ def test_silence_needs_both_the_models_word_and_its_doubt() -> None:
     assert replace(GOOD, no_speech_prob=0.7, avg_logprob=-1.1).silent
     assert not replace(GOOD, no_speech_prob=0.7, avg_logprob=-0.9).silent
     assert not replace(GOOD, no_speech_prob=0.5, avg_logprob=-1.1).silent
+
+
+def test_a_job_may_draw_the_lines_elsewhere() -> None:
+    lenient = Thresholds.of(
+        RecognitionOptions(
+            no_speech_threshold=0.9, log_prob_threshold=-2, compression_ratio_threshold=3
+        )
+    )
+    unsure = replace(GOOD, no_speech_prob=0.7, avg_logprob=-1.1)
+    assert unsure.silent
+    assert not replace(unsure, thresholds=lenient).silent
+    assert replace(GOOD, avg_logprob=-1.1).doubtful
+    assert not replace(GOOD, avg_logprob=-1.1, thresholds=lenient).doubtful
+    loop = replace(GOOD, compression_ratio=2.5, squeezed=0.5)
+    assert loop.doubtful
+    assert not replace(loop, thresholds=lenient).doubtful
+    assert joined([(0, replace(GOOD, thresholds=lenient))]).thresholds == lenient
 
 
 def test_marks_without_a_letter_are_no_speech() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from hearsight_asr_worker.engines import batch_timeout_s
 from hearsight_asr_worker.faults import fault_of
-from hearsight_asr_worker.models import batch_timeout_s
 from hearsight_core.errors import (
     DeviceFailedError,
     HearSightError,
@@ -70,4 +70,7 @@ def test_a_batch_may_take_as_long_as_its_device_is_slow() -> None:
     assert batch_timeout_s(AsrSettings(asr_batch_size=8), "cuda") == 300
     assert batch_timeout_s(AsrSettings(asr_batch_size=16), "cuda") == 480
     assert batch_timeout_s(AsrSettings(asr_batch_size=8), "cpu") == 2400
+    assert batch_timeout_s(AsrSettings(openai_timeout_s=30, openai_max_wait_s=60), "remote") == 300
+    assert batch_timeout_s(AsrSettings(openai_timeout_s=120, openai_max_wait_s=60), "remote") == 540
     assert batch_timeout_s(AsrSettings(asr_batch_timeout_s=5), "cpu") == 5
+    assert batch_timeout_s(AsrSettings(asr_batch_timeout_s=5), "remote") == 5

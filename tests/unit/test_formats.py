@@ -58,6 +58,19 @@ def test_srt_is_numbered_cues_with_commas() -> None:
     )
 
 
+def test_a_voice_stands_before_its_words() -> None:
+    spoken = [one.model_copy(update={"channel": at}) for at, one in enumerate(SPOKEN)]
+    marked = ["Channel 0: Hello there.", "Channel 1: How are you?"]
+    assert formats.txt(spoken, partial=False).splitlines() == marked
+    assert formats.srt(spoken, partial=False).splitlines()[2::4] == marked
+    tsv = formats.tsv(spoken, partial=False).splitlines()
+    assert tsv == ["start\tend\ttext", f"0\t1500\t{marked[0]}", f"3599999\t3600001\t{marked[1]}"]
+    assert formats.vtt(spoken, partial=False).splitlines()[3::3] == [
+        "<v Channel 0>Hello there.",
+        "<v Channel 1>How are you?",
+    ]
+
+
 def test_vtt_has_a_header_and_points() -> None:
     assert formats.vtt(SPOKEN, partial=False) == (
         "WEBVTT\n\n"

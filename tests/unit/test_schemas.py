@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from hearsight_api.options import MAX_PROMPT, JobOptions
 from hearsight_api.routes.uploads import MAX_FILENAME, safe_filename
-from hearsight_api.schemas import MAX_PROMPT, JobOptions, JobView, ProcessRequest
+from hearsight_api.schemas import JobView, ProcessRequest
 from hearsight_core.contract import RecognitionOptions
 from hearsight_core.jobs import Job
 
@@ -27,19 +28,6 @@ def test_a_url_alone_is_enough() -> None:
     assert request.recognition() == RecognitionOptions()
     assert request.priority == "normal"
     assert request.job_id is None
-
-
-def test_every_option_of_recognition_can_be_asked_for() -> None:
-    asked = {
-        "language": "de",
-        "task": "translate",
-        "word_timestamps": True,
-        "initial_prompt": "Guten Tag",
-        "hotwords": "HearSight",
-    }
-    assert set(asked) == set(RecognitionOptions.model_fields)
-    request = ProcessRequest.model_validate({"url": URL, **asked})
-    assert request.recognition() == RecognitionOptions.model_validate(asked)
 
 
 @pytest.mark.parametrize("language", [None, "", "auto"])

@@ -74,7 +74,7 @@ class Client:
 
     def process(self, url: str, options: Options) -> Accepted:
         """Has the media at `url` transcribed."""
-        body = {"url": url, **options.model_dump(exclude_none=True)}
+        body = {"url": url, **options.sent()}
         response = self._ask("POST", "/api/tasks/process", json=body)
         return _read(Accepted, response)
 
@@ -88,7 +88,7 @@ class Client:
         """
         fields = {
             name: str(value).lower() if isinstance(value, bool) else str(value)
-            for name, value in options.model_dump(exclude_none=True).items()
+            for name, value in options.sent().items()
         }
         with _CountedFile(path, sent) as file:
             response = self._ask(

@@ -1,8 +1,8 @@
 """What goes to the API and comes from it, as the command needs to know it."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from hearsight_core.contract import JobStatus, ProgressData, Segment, SpeechTask
 
@@ -22,8 +22,25 @@ class Options(BaseModel):
     word_timestamps: bool | None = None
     initial_prompt: str | None = None
     hotwords: str | None = None
+    from_: str | None = Field(None, serialization_alias="from")
+    to: str | None = None
+    split_channels: bool | None = None
+    beam_size: int | None = None
+    temperature: str | None = None
+    compression_ratio_threshold: float | None = None
+    log_prob_threshold: float | None = None
+    no_speech_threshold: float | None = None
+    vad_threshold: float | None = None
+    vad_min_speech_duration_ms: int | None = None
+    vad_min_silence_duration_ms: int | None = None
+    vad_speech_pad_ms: int | None = None
+    reuse: bool | None = None
     priority: Priority | None = None
     pool: str | None = None
+
+    def sent(self) -> dict[str, Any]:  # Any: JSON as it goes out
+        """What is asked for, by the API's names."""
+        return self.model_dump(exclude_none=True, by_alias=True)
 
 
 class Accepted(BaseModel):

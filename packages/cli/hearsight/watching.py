@@ -95,7 +95,9 @@ def _view(output: Output, *, several: bool) -> Iterator[View]:
 
 def _spoken(job_id: int, segment: NumberedSegment, *, several: bool) -> Text:
     number = f"#{job_id} " if several else ""
-    return Text.assemble((f"{number}{clock(segment.start_ms)}  ", "cyan"), segment.text.strip())
+    voice = f"{segment.voice}: " if segment.voice else ""
+    when = f"{number}{clock(segment.start_ms)}  "
+    return Text.assemble((when, "cyan"), voice, segment.text.strip())
 
 
 class _JsonLines:

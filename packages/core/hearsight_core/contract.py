@@ -133,6 +133,47 @@ class RecognitionOptions(Frozen):
     word_timestamps: bool = False
     initial_prompt: str | None = None
     hotwords: str | None = None
+    beam_size: int | None = None
+    """Hypotheses followed; None: as many as the worker's setting says."""
+    temperature: tuple[float, ...] | None = None
+    """Tried in turn while the text is doubtful; None: 0, then up to 1 in steps of 0.2."""
+    compression_ratio_threshold: float | None = None
+    log_prob_threshold: float | None = None
+    no_speech_threshold: float | None = None
+    """When text is doubtful, and when it is silence; None: Whisper's own."""
+    vad_threshold: float | None = None
+    vad_min_speech_duration_ms: int | None = None
+    vad_min_silence_duration_ms: int | None = None
+    vad_speech_pad_ms: int | None = None
+    """How speech is found, as Silero VAD has it; None: as the cutter does by itself."""
+    from_ms: int = 0
+    to_ms: int | None = None
+    """The stretch of the recording that is wanted; None: to its end."""
+    split_channels: bool = False
+    """Recognise each channel of the recording by itself."""
+    reuse: bool = True
+    """Take what was recognised of the same audio in the same way, if it is there."""
+
+    def stored(self) -> dict[str, object]:
+        """The options as they are stored, and compared with another request's.
+
+        Those that came later only if they are set: so a request taken by an earlier version is
+        still the same request, and a worker of that version can read what it knows.
+        """
+        return {
+            name: value
+            for name, value in self.model_dump(mode="json").items()
+            if name in _FIRST_OPTIONS or value != type(self).model_fields[name].default
+        }
+
+    def wanted_ms(self, duration_ms: int) -> int:
+        """How much of a recording is to be gone through; a split one counts for two channels."""
+        end_ms = duration_ms if self.to_ms is None else min(self.to_ms, duration_ms)
+        return max(0, end_ms - self.from_ms) * (2 if self.split_channels else 1)
+
+
+_FIRST_OPTIONS = frozenset({"language", "task", "word_timestamps", "initial_prompt", "hotwords"})
+"""The options of version 0.1."""
 
 
 class Word(Frozen):
@@ -141,7 +182,8 @@ class Word(Frozen):
     start_ms: int
     end_ms: int
     word: str
-    probability: float
+    probability: float | None
+    """None where the engine does not tell."""
 
 
 class Segment(Frozen):
@@ -154,6 +196,13 @@ class Segment(Frozen):
     avg_logprob: float
     no_speech_prob: float
     compression_ratio: float
+    channel: int | None = None
+    """Which channel of the recording, from 0; None: all of them, mixed."""
+
+    @property
+    def voice(self) -> str | None:
+        """Who speaks, as far as the channel tells; None: nobody knows."""
+        return None if self.channel is None else f"Channel {self.channel}"
 
 
 class ProgressData(BaseModel):

@@ -40,6 +40,7 @@
     │   ├── UnsupportedError         media.unsupported
     │   ├── TooLargeError            media.too_large
     │   ├── TooLongError             media.too_long
+    │   ├── ClipOutsideError         media.clip_outside
     │   ├── NoAudioError             media.no_audio
     │   └── CorruptError             media.corrupt
     ├── AsrError               recognition
@@ -49,7 +50,16 @@
     │   ├── ModelMissingError        asr.model_missing
     │   ├── DeviceMissingError       asr.device_missing
     │   ├── LanguageUnsupportedError asr.unsupported_language
-    │   └── RecognitionError         asr.failed            retryable
+    │   ├── OptionUnsupportedError   asr.unsupported_option
+    │   ├── RecognitionError         asr.failed            retryable
+    │   └── RemoteError              an endpoint that recognises for us
+    │       ├── RemoteKeyError           asr.remote_key
+    │       ├── RemoteModelError         asr.remote_model
+    │       ├── RemoteTooLargeError      asr.remote_too_large
+    │       ├── RemoteRefusedError       asr.remote_refused
+    │       ├── RemoteBusyError          asr.remote_busy         retryable
+    │       ├── RemoteUnavailableError   asr.remote_unavailable  retryable
+    │       └── RemoteAnswerError        asr.remote_answer
     ├── StorageError           our own stores
     │   ├── DatabaseError            storage.database      retryable
     │   ├── RedisUnavailableError    storage.redis         retryable
@@ -364,6 +374,12 @@ class TooLongError(MediaError):
     code = "media.too_long"
 
 
+class ClipOutsideError(MediaError):
+    """The stretch asked for begins after the recording's end."""
+
+    code = "media.clip_outside"
+
+
 class NoAudioError(MediaError):
     """The media has no audio track."""
 
@@ -426,11 +442,65 @@ class LanguageUnsupportedError(AsrError):
     code = "asr.unsupported_language"
 
 
+class OptionUnsupportedError(AsrError):
+    """The engine can't be told an option of the job."""
+
+    code = "asr.unsupported_option"
+
+
 class RecognitionError(AsrError):
     """The engine failed."""
 
     code = "asr.failed"
     retryable = True
+
+
+class RemoteError(AsrError):
+    """The endpoint that recognises for us did not."""
+
+
+class RemoteKeyError(RemoteError):
+    """The endpoint does not take our key, or wants one."""
+
+    code = "asr.remote_key"
+
+
+class RemoteModelError(RemoteError):
+    """The endpoint has no such model, or is not at this address."""
+
+    code = "asr.remote_model"
+
+
+class RemoteTooLargeError(RemoteError):
+    """The endpoint takes no request as large as a chunk of speech."""
+
+    code = "asr.remote_too_large"
+
+
+class RemoteRefusedError(RemoteError):
+    """The endpoint refuses the request for another reason."""
+
+    code = "asr.remote_refused"
+
+
+class RemoteBusyError(RemoteError):
+    """The endpoint has had too many requests, for longer than we wait."""
+
+    code = "asr.remote_busy"
+    retryable = True
+
+
+class RemoteUnavailableError(RemoteError):
+    """The endpoint can't be reached, fails, or does not answer in time."""
+
+    code = "asr.remote_unavailable"
+    retryable = True
+
+
+class RemoteAnswerError(RemoteError):
+    """The endpoint answered something that is no transcription."""
+
+    code = "asr.remote_answer"
 
 
 class StorageError(HearSightError):

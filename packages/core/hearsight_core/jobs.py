@@ -106,6 +106,8 @@ class Job:
     model: ModelUsed | None
     speech_ms: int
     recognised_ms: int
+    reused_ms: int = 0
+    """How much of `recognised_ms` an earlier job had recognised."""
     cut_done: bool
     truncated: bool = False
     """The media broke off before the end that it announced."""
@@ -159,6 +161,10 @@ class Part:
     object_key: str
     chunks: tuple[tuple[int, int], ...]
     chunks_done: int
+    channel: int | None = None
+    """Which channel of the recording, from 0; None: all of them, mixed."""
+    audio_digest: str | None = None
+    """Equal for parts of one owner that sound the same and are cut the same; see `sound.digest`."""
 
 
 def overall_percent(stage: Stage, stage_percent: float) -> float:

@@ -176,6 +176,10 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "The recording is over the limit of {limit_s} seconds (HEARSIGHT_MAX_DURATION_S).",
         "录音超过 {limit_s} 秒的上限（HEARSIGHT_MAX_DURATION_S）。",
     ),
+    "media.clip_outside": (
+        "The recording is {duration_s} seconds long; nothing is there from {from_s} seconds on.",
+        "录音时长为 {duration_s} 秒，从第 {from_s} 秒起没有内容。",
+    ),
     "media.no_audio": (
         "The media has no audio track, so there is nothing to transcribe.",
         "该媒体没有音轨，无可转写内容。",
@@ -213,6 +217,38 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "The model {model} can't do this ({wanted}). Leave the option out, or set HEARSIGHT_MODEL to a"
         " multilingual model such as large-v3-turbo.",
         "模型 {model} 不支持此操作（{wanted}）。请去掉该选项，或将 HEARSIGHT_MODEL 设为多语言模型，如 large-v3-turbo。",
+    ),
+    "asr.unsupported_option": (
+        "The engine of this pool can't be told {option}. Leave the option out, or choose another pool.",
+        "该识别池的引擎不支持选项 {option}。请去掉该选项，或选择其他识别池。",
+    ),
+    "asr.remote_key": (
+        "{host} does not take our key (HTTP {status}). Check HEARSIGHT_OPENAI_API_KEY.",
+        "{host} 不接受密钥（HTTP {status}）。请检查 HEARSIGHT_OPENAI_API_KEY。",
+    ),
+    "asr.remote_model": (
+        "{host} knows no model {model}, or offers no transcription there (HTTP {status}). Check HEARSIGHT_OPENAI_MODEL and HEARSIGHT_OPENAI_URL.",
+        "{host} 没有模型 {model}，或该地址不提供转写服务（HTTP {status}）。请检查 HEARSIGHT_OPENAI_MODEL 和 HEARSIGHT_OPENAI_URL。",
+    ),
+    "asr.remote_too_large": (
+        "{host} takes no request of {size_bytes} bytes (HTTP {status}). Let it, or what stands before it, take 2 MB.",
+        "{host} 不接受 {size_bytes} 字节的请求（HTTP {status}）。请将其（或其前端代理）的上限设为至少 2 MB。",
+    ),
+    "asr.remote_refused": (
+        "{host} refused to recognise (HTTP {status}). See the remark for its reason.",
+        "{host} 拒绝识别（HTTP {status}）。原因见备注。",
+    ),
+    "asr.remote_busy": (
+        "{host} has had too many requests. Try again later, or lower HEARSIGHT_OPENAI_REQUESTS.",
+        "{host} 收到的请求过多。请稍后重试，或调小 HEARSIGHT_OPENAI_REQUESTS。",
+    ),
+    "asr.remote_unavailable": (
+        "{host} does not recognise at this moment. Check that it is up, and HEARSIGHT_OPENAI_URL.",
+        "{host} 目前无法识别。请确认其正在运行，并检查 HEARSIGHT_OPENAI_URL。",
+    ),
+    "asr.remote_answer": (
+        "{host} answered, but with no transcription as verbose_json. Check HEARSIGHT_OPENAI_URL, and that the model has timestamps, as whisper-1 does.",
+        "{host} 的回答不是 verbose_json 格式的转写结果。请检查 HEARSIGHT_OPENAI_URL，并确认模型支持时间戳（如 whisper-1）。",
     ),
     "asr.failed": (
         "Recognition failed. Retry the job; if it fails again, see the log of the ASR worker.",

@@ -322,9 +322,45 @@ class AsrSettings(WorkerSettings):
         None,
         gt=0,
         description="Seconds after which a batch counts as hung and the worker ends itself; unset:"
-        " the length of the audio that a batch can hold, ten times that on cpu, 300 at least.",
+        " the length of the audio that a batch can hold, ten times that on cpu, what an endpoint"
+        " may take with its waits; 300 at least.",
     )
     beam_size: int = Field(5, ge=1, description="Hypotheses the decoder follows.")
+    engine: Literal["whisper", "openai"] = Field(
+        "whisper",
+        description="What recognises: a Whisper model in the worker, or an endpoint that speaks as"
+        " OpenAI's does (the settings from here on).",
+    )
+    openai_url: str = Field(
+        "https://api.openai.com/v1",
+        pattern=r"^https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[^\s@?#]*)?$",
+        description="Base address of the endpoint; `/audio/transcriptions` is added.",
+    )
+    openai_api_key: SecretStr | None = Field(None, description="Key that the endpoint asks for.")
+    openai_model: str = Field(
+        "whisper-1", min_length=1, description="Name of the model at the endpoint."
+    )
+    openai_requests: int = Field(
+        4, ge=1, le=64, description="Requests sent to the endpoint at once, by one worker."
+    )
+    openai_timeout_s: float = Field(
+        120, gt=0, description="Longest silence of the endpoint, seconds."
+    )
+    openai_max_wait_s: float = Field(
+        60,
+        ge=0,
+        description="How long a request that the endpoint puts off (429) or fails at (5xx) is sent"
+        " again, seconds; then the task is.",
+    )
+
+    @field_validator("openai_api_key")
+    @classmethod
+    def _fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        # A library that finds a line's end in a header tells the whole header in its error.
+        key = value.get_secret_value().strip() if value is not None else ""
+        if not all("!" <= character <= "~" for character in key):
+            raise ValueError("must be printable ASCII without spaces")
+        return SecretStr(key) if key else None
 
 
 class StackSettings(BaseSettings):

@@ -48,22 +48,28 @@ def plain(text: str) -> str:
     return " ".join("".join(kept).split())
 
 
+def spoken(segment: Segment) -> str:
+    """The text on one line, after who says it if that is known."""
+    text = plain(segment.text)
+    return f"{segment.voice}: {text}" if segment.voice else text
+
+
 def srt(segments: Iterable[Segment], *, partial: bool) -> str:
     """SubRip. It knows no comments, so `partial` shows in the HTTP header alone."""
     del partial
     return "".join(
         f"{number}\n{clock(s.start_ms, ',')} --> {clock(s.end_ms, ',')}\n"
-        f"{plain(s.text).translate(_NO_TAGS)}\n\n"
+        f"{spoken(s).translate(_NO_TAGS)}\n\n"
         for number, s in enumerate(segments, start=1)
     )
 
 
 def vtt(segments: Iterable[Segment], *, partial: bool) -> str:
-    """WebVTT (W3C), text escaped as its cue text wants it."""
+    """WebVTT (W3C), text escaped as its cue text wants it, with its voice if known."""
     note = "NOTE partial: recognition goes on\n\n" if partial else ""
     cues = (
         f"{clock(s.start_ms, '.')} --> {clock(s.end_ms, '.')}\n"
-        f"{escape(plain(s.text), quote=False)}\n\n"
+        f"{f'<v {s.voice}>' if s.voice else ''}{escape(plain(s.text), quote=False)}\n\n"
         for s in segments
     )
     return "WEBVTT\n\n" + note + "".join(cues)
@@ -72,18 +78,17 @@ def vtt(segments: Iterable[Segment], *, partial: bool) -> str:
 def txt(segments: Iterable[Segment], *, partial: bool) -> str:
     """One segment a line."""
     del partial
-    return "".join(f"{plain(s.text)}\n" for s in segments)
+    return "".join(f"{spoken(s)}\n" for s in segments)
 
 
 def tsv(segments: Iterable[Segment], *, partial: bool) -> str:
     """Tab-separated `start end text`, times in milliseconds, as Whisper's own writer has it."""
     del partial
-    lines = (f"{s.start_ms}\t{s.end_ms}\t{_cell(s.text)}\n" for s in segments)
+    lines = (f"{s.start_ms}\t{s.end_ms}\t{_cell(spoken(s))}\n" for s in segments)
     return "start\tend\ttext\n" + "".join(lines)
 
 
-def _cell(text: str) -> str:
-    shown = plain(text)
+def _cell(shown: str) -> str:
     return _NO_FORMULA.get(shown[:1], shown[:1]) + shown[1:]
 
 

@@ -1,78 +1,14 @@
 """What the API takes and answers. Field names are part of the contract."""
 
-import re
 from datetime import datetime
-from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from hearsight_core.contract import JobId, JobStatus, RecognitionOptions, Segment, SpeechTask, Stage
+from hearsight_api.options import JobOptions
+from hearsight_core.contract import JobStatus, RecognitionOptions, Segment, Stage
 from hearsight_core.jobs import Job, Priority
 
 MAX_URL = 8192
-MAX_POOL = 64
-MAX_PROMPT = 2000
-"""Whisper reads 224 tokens of prompt at most; this is well above what they can hold."""
-
-
-def _auto_is_none(value: object) -> object:
-    # A tuple, not a set: what came in may have no hash.
-    return None if value in ("", "auto") else value
-
-
-def _is_plain_number(value: object) -> object:
-    if isinstance(value, str) and not re.fullmatch("[0-9]+", value):
-        raise ValueError("must be a number in the digits 0 to 9 and nothing else")
-    return value
-
-
-Plain = BeforeValidator(_is_plain_number)
-"""On a number that comes as text: no sign, spaces or underscores, which Python would read."""
-
-
-def _no_nul(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("must not contain NUL characters, which PostgreSQL can't store")
-    return value
-
-
-FreeText = Annotated[str, Field(max_length=MAX_PROMPT), AfterValidator(_no_nul)]
-"""Text for the engine, as people write it."""
-
-
-class JobOptions(BaseModel):
-    """How a job is to be done; everything may be left out."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    job_id: Annotated[JobId | None, Plain] = Field(
-        None, description="Your own number for the job; sent again, it makes no second job."
-    )
-    language: Annotated[str | None, BeforeValidator(_auto_is_none)] = Field(
-        None,
-        pattern=r"^([a-z]{2,3}|auto)?$",
-        description="Language spoken, as Whisper's code; left out or `auto`: detected.",
-        examples=["en"],
-    )
-    task: SpeechTask = Field(
-        "transcribe", description="`translate` turns any language into English."
-    )
-    word_timestamps: bool = Field(default=False, description="Give each word its times.")
-    initial_prompt: FreeText | None = Field(None, description="Text that sets style and spelling.")
-    hotwords: FreeText | None = Field(None, description="Words to listen for, such as names.")
-    priority: Priority = Field("normal", description="Place in the queue; low never starves.")
-    pool: str | None = Field(
-        None,
-        max_length=MAX_POOL,
-        description="Pool of ASR workers that is to recognise it; left out: the first one.",
-        examples=["default"],
-    )
-
-    def recognition(self) -> RecognitionOptions:
-        """The part of it that recognition needs."""
-        return RecognitionOptions.model_validate(
-            self.model_dump(include=set(RecognitionOptions.model_fields))
-        )
 
 
 class ProcessRequest(JobOptions):
@@ -120,6 +56,9 @@ class JobView(BaseModel):
     media_type: str | None
     duration_ms: int | None
     truncated: bool = Field(description="The media broke off before the end it announced.")
+    reused_ms: int = Field(
+        description="How much of its speech an earlier job had recognised, milliseconds."
+    )
     language: str | None
     language_probability: float | None
     model: str | None
@@ -186,9 +125,13 @@ class Transcript(BaseModel):
     partial: bool
     filename: str | None
     duration_ms: int | None
+    reused_ms: int = Field(
+        description="How much of the speech an earlier job had recognised, milliseconds."
+    )
     language: str | None
     language_probability: float | None
     task: str
+    options: RecognitionOptions
     model: ModelView | None
     text: str
     segments: list[TranscriptSegment]

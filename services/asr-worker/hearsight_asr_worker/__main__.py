@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import structlog
 
-from hearsight_asr_worker import measured, models
+from hearsight_asr_worker import engines, measured
 from hearsight_asr_worker.engine import ModelInfo
 from hearsight_asr_worker.tasks import Transcriber
 from hearsight_core.contract import TaskKind, queue_of
@@ -28,13 +28,13 @@ def _described(info: ModelInfo) -> dict[str, object]:
 def main() -> int:
     """Recognises until told to end; returns the exit code."""
     parser = argparse.ArgumentParser(prog="hearsight_asr_worker", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="load the model, say what it is, end")
+    parser.add_argument("--check", action="store_true", help="load the engine, say what it is, end")
     check = parser.parse_args().check
     settings = AsrSettings()
     if not check:
         configure_logs(settings)
     try:
-        engine = models.load(settings, observe=measured.tell_batch)
+        engine = engines.load(settings, observe=measured.tell_batch)
     except HearSightError as error:
         if check:
             sys.stdout.write(json.dumps({"code": error.code, "error": str(error)}) + "\n")
@@ -53,7 +53,7 @@ def main() -> int:
             # One part more than streams: its audio is there when a stream falls free.
             slots=settings.worker_concurrency or engine.info.streams + 1,
             work=Transcriber(engine),
-            watchdog=Watchdog(engine.busy_s, models.batch_timeout_s(settings, engine.info.device)),
+            watchdog=Watchdog(engine.busy_s, engines.batch_timeout_s(settings, engine.info.device)),
         )
     finally:
         engine.close()

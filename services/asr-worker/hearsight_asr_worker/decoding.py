@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
@@ -10,34 +10,31 @@ from typing import Any
 import numpy as np
 from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
-from faster_whisper.transcribe import (
-    get_compression_ratio,
-    get_suppressed_tokens,
-    merge_punctuations,
-)
+from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 from numpy.typing import NDArray
 
 from hearsight_asr_worker.alignment import longest_unheard, placed
 from hearsight_asr_worker.decoded import Decoded, best, joined, squeezed_share
 from hearsight_asr_worker.pauses import audible_frames, pieces
+from hearsight_asr_worker.request import FULL_FRAMES, Request
 from hearsight_asr_worker.segmentation import TimedWord
-from hearsight_core.contract import RecognitionOptions
-
-_TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
-_BEST_OF = 5
-"""How Whisper tries again by chance (openai/whisper, transcribe.py)."""
+from hearsight_asr_worker.trust import compression_ratio
 
 _PREPENDED = "\"'“¿([{-"
 _APPENDED = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001  marks of other scripts
 """Marks that belong to the word after or before them (openai/whisper, timing.py)."""
 
-FULL_FRAMES = 3000
-"""The window Whisper was trained with: 30 s, in frames of 10 ms."""
-_PAD = 800
-"""Frames of silence that a short window holds after the speech.
+_PAD = 300
+"""Frames of silence that a short window holds after the speech at first.
+
+The less of it, the cheaper; but with little of it tiny.en tends to say the whole text twice (3 s: 7
+of 77 utterances in noise 15 dB below them). The second time has no room in the audio, so it shows.
+"""
+_LONG_PAD = 800
+"""Frames of silence for every other look.
 
 With tiny.en and speech in noise (10 to 30 dB below it) 8 s cost no words against the full window;
-7 s cost up to 2 % of them, 3 s up to 36 %.
+7 s cost up to 2 % of them, 3 s up to 36 % where nobody looks again.
 """
 _STEP = 250
 """Windows differ by so many frames at least, so that much of the speech shares a batch."""
@@ -47,26 +44,6 @@ _LESS_PROBABLE = 0.3
 """How much less probable (in avg_logprob) a more complete text may be."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """What all stretches of speech in one batch have in common.
-
-    Their `window` is how many frames are encoded, and part of it so that a text does not depend on
-    what else is in the batch.
-    """
-
-    language: str
-    task: str
-    initial_prompt: str | None
-    hotwords: str | None
-    window: int = FULL_FRAMES
-
-    @classmethod
-    def of(cls, options: RecognitionOptions, language: str) -> "Request":
-        """The request that `options` make, for speech in `language`."""
-        return cls(language, options.task, options.initial_prompt, options.hotwords)
-
-
 class Decoder:
     """Decodes batches. Holds nothing that changes, so that many threads may use one.
 
@@ -74,31 +51,32 @@ class Decoder:
     audio afterwards.
     """
 
-    def __init__(self, model: WhisperModel, *, beam_size: int, fit_window: bool) -> None:
+    def __init__(self, model: WhisperModel, *, fit_window: bool) -> None:
         """A decoder of `model`.
 
         Args:
             model: Loaded weights.
-            beam_size: Hypotheses followed.
             fit_window: Encode only as much of the 30 s window as the speech fills, and some
-                silence, which saves most of the work on short stretches. Doubtful text is decoded
-                again in the full window.
+                silence, which saves most of the work on short stretches. Text that does not fit
+                into the speech is decoded again with more silence, doubtful text in the full
+                window.
         """
         self._model = model
-        self._beam = {"beam_size": beam_size, "patience": 1}
         self._fit_window = fit_window
         self._tokenizer = lru_cache(maxsize=256)(self._new_tokenizer)
 
-    def window(self, features: NDArray[np.float32]) -> int:
-        """How many frames to encode for `features`, with the silence after them."""
+    def window(self, features: NDArray[np.float32], pad: int = _PAD) -> int:
+        """How many frames to encode for `features`, with `pad` frames of silence after them."""
         if not self._fit_window:
             return FULL_FRAMES
-        steps = math.ceil((features.shape[-1] + _PAD) / _STEP)
+        steps = math.ceil((features.shape[-1] + pad) / _STEP)
         return int(min(FULL_FRAMES, steps * _STEP))
 
     def decode(self, request: Request, features: Sequence[NDArray[np.float32]]) -> list[Decoded]:
         """What is said in each of `features` (mel bands by frames of 10 ms, at most a window)."""
-        results = self._attempt(request, features, self._beam)
+        results = self._attempt(request, features, request.temperatures[0])
+        if request.window < FULL_FRAMES:
+            self._look_longer(request, features, results)
         self._look_again(request, features, results)
         self._try_again(request, features, results)
         return results
@@ -113,6 +91,17 @@ class Decoder:
                 code = token.removeprefix("<|").removesuffix("|>")
                 totals[code] = totals.get(code, 0.0) + probability / len(found)
         return totals
+
+    def _look_longer(
+        self,
+        request: Request,
+        features: Sequence[NDArray[np.float32]],
+        results: list[Decoded],
+    ) -> None:
+        """Decodes with more silence what holds more words than there is time for."""
+        todo = [(index, 0, features[index]) for index, one in enumerate(results) if one.crammed]
+        for index, _, one in self._in_long_windows(request, todo, len(features)):
+            results[index] = one
 
     def _look_again(
         self,
@@ -136,28 +125,37 @@ class Decoder:
             for first, last in parts
         ]
         done: dict[int, list[tuple[int, Decoded]]] = {}
-        # Looking again takes no more room on the device than looking did.
-        for window, some in self._batches(todo, len(features) * request.window):
-            again = self._attempt(
-                replace(request, window=window), [part for *_, part in some], self._beam
-            )
-            for (index, first, _), one in zip(some, again, strict=True):
-                done.setdefault(index, []).append((first, one))
+        for index, first, one in self._in_long_windows(request, todo, len(features)):
+            done.setdefault(index, []).append((first, one))
         for index, parts in done.items():
             second = joined(sorted(parts, key=itemgetter(0)))
             if _is_better(second, results[index]):
                 results[index] = second
 
-    def _batches(
-        self, todo: Sequence[tuple[int, int, NDArray[np.float32]]], room: int
-    ) -> Iterator[tuple[int, Sequence[tuple[int, int, NDArray[np.float32]]]]]:
-        """`todo` by windows, in batches of at most `room` frames."""
-        windows = {self.window(part) for *_, part in todo}
-        for window in sorted(windows):
-            alike = [one for one in todo if self.window(one[2]) == window]
-            size = max(1, room // window)
+    def _in_long_windows(
+        self,
+        request: Request,
+        todo: Sequence[tuple[int, int, NDArray[np.float32]]],
+        batch_size: int,
+    ) -> Iterator[tuple[int, int, Decoded]]:
+        """What is said in the features of each of `todo`, with the two numbers before them.
+
+        Batches take no more room on the device than `batch_size` windows of the request's do.
+        """
+        windows = [self.window(part, _LONG_PAD) for *_, part in todo]
+        for window in sorted(set(windows)):
+            alike = [one for one, fits in zip(todo, windows, strict=True) if fits == window]
+            size = max(1, batch_size * request.window // window)
             for begin in range(0, len(alike), size):
-                yield window, alike[begin : begin + size]
+                some = alike[begin : begin + size]
+                again = self._attempt(
+                    replace(request, window=window),
+                    [part for *_, part in some],
+                    request.temperatures[0],
+                )
+                yield from (
+                    (index, first, one) for (index, first, _), one in zip(some, again, strict=True)
+                )
 
     def _try_again(
         self,
@@ -165,24 +163,14 @@ class Decoder:
         features: Sequence[NDArray[np.float32]],
         results: list[Decoded],
     ) -> None:
-        """Decodes what is doubtful anew: in the full window, then by chance, ever more freely."""
+        """Decodes what is doubtful anew: in the full window, then ever more freely."""
         tries = {index: [result] for index, result in enumerate(results) if result.doubtful}
         full = replace(request, window=FULL_FRAMES)
-        attempts: list[dict[str, Any]] = [] if request == full else [self._beam]
-        attempts += [
-            {
-                "beam_size": 1,
-                "num_hypotheses": _BEST_OF,
-                "sampling_topk": 0,
-                "sampling_temperature": temperature,
-            }
-            for temperature in _TEMPERATURES
-        ]
-        for decoding in attempts:
+        for temperature in request.temperatures[1 if request == full else 0 :]:
             left = [index for index, tried in tries.items() if tried[-1].doubtful]
             if not left:
                 break
-            again = self._attempt(full, [features[index] for index in left], decoding)
+            again = self._attempt(full, [features[index] for index in left], temperature)
             for index, result in zip(left, again, strict=True):
                 tries[index].append(result)
         for index, tried in tries.items():
@@ -192,7 +180,7 @@ class Decoder:
         self,
         request: Request,
         features: Sequence[NDArray[np.float32]],
-        decoding: dict[str, Any],  # CTranslate2's own keywords
+        temperature: float,
     ) -> list[Decoded]:
         tokenizer, suppressed = self._tokenizer(request.language, request.task)
         sizes = [one.shape[-1] for one in features]
@@ -204,7 +192,7 @@ class Decoder:
             suppress_tokens=suppressed,
             return_scores=True,
             return_no_speech_prob=True,
-            **decoding,
+            **request.decoding(temperature),
         )
         texts = [
             [token for token in one.sequences_ids[0] if token < tokenizer.eot] for one in generated
@@ -223,9 +211,10 @@ class Decoder:
                     # CTranslate2 divides by the tokens without the end of the text, Whisper with.
                     avg_logprob=one.scores[0] * tokens / (tokens + 1),
                     no_speech_prob=one.no_speech_prob,
-                    compression_ratio=get_compression_ratio(tokenizer.decode(text).strip()),
+                    compression_ratio=compression_ratio(tokenizer.decode(text).strip()),
                     squeezed=squeezed_share(aligned),
                     unheard=longest_unheard(words, audible),
+                    thresholds=request.thresholds,
                 )
             )
         return decoded

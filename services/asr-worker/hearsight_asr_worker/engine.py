@@ -12,6 +12,7 @@ from hearsight_core.contract import RecognitionOptions, Segment
 SAMPLE_RATE = 16_000
 SAMPLES_PER_MS = SAMPLE_RATE // 1000
 MAX_CHUNK_S = 30
+_SILENT_PEAK = 10 / 32768
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class ModelInfo:
     compute_type: str
     languages: frozenset[str]
     streams: int
+    decoding: str = ""
+    """What else the text depends on: the worker's own settings, the address of an endpoint."""
 
     @property
     def multilingual(self) -> bool:
@@ -63,11 +66,38 @@ class Chunk:
         """Where in the recording the chunk ends."""
         return self.start_ms + self.duration_ms
 
+    @property
+    def silent(self) -> bool:
+        """Whether it is digital silence, never louder than -70 dB of full scale."""
+        return not len(self.samples) or bool(np.abs(self.loudness()).max() <= _SILENT_PEAK)
+
     def loudness(self) -> NDArray[np.float32]:
         """The samples as floats from -1 to 1."""
         if self.samples.dtype == np.int16:
             return self.samples.astype(np.float32) / np.float32(32768)
         return self.samples.astype(np.float32, copy=False)
+
+    def pcm(self) -> bytes:
+        """The samples as little-endian integers of 16 bit."""
+        samples = self.samples
+        if samples.dtype != np.int16:
+            samples = np.clip(np.round(samples * np.float32(32768)), -32768, 32767)
+        return bytes(samples.astype("<i2", copy=False).tobytes())
+
+
+_PLACES = 4
+"""Chunks that a language is told by."""
+
+
+def places(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """Up to four of the `chunks` that are not silent, spread over them all, the first among them.
+
+    A recording's language is told by these: its beginning alone may be a jingle or a greeting.
+    """
+    audible = [chunk for chunk in chunks if not chunk.silent]
+    if len(audible) <= _PLACES:
+        return audible
+    return [audible[step * (len(audible) - 1) // (_PLACES - 1)] for step in range(_PLACES)]
 
 
 @dataclass(frozen=True)
@@ -95,6 +125,7 @@ class Engine(Protocol):
 
         Raises:
             LanguageUnsupportedError: the model does not know the language or the task.
+            OptionUnsupportedError: the engine can't be told an option.
         """
         ...
 
@@ -104,9 +135,12 @@ class Engine(Protocol):
         options: RecognitionOptions,
         language: str,
         *,
+        head_start_s: float = 0,
         go_on: Callable[[], bool] = to_the_end,
     ) -> Iterator[ChunkResult]:
         """The results of `chunks`, in their order, each as soon as it and those before are done.
+
+        They go before chunks that were handed in up to `head_start_s` seconds earlier.
 
         `go_on` is asked before chunks are begun, and again and again while their results are waited
         for. Once it says no, no further chunk is begun: the results of those that are, and of any
@@ -122,8 +156,10 @@ class Engine(Protocol):
         """
         ...
 
-    def detect_language(self, chunks: Sequence[Chunk]) -> tuple[str, float]:
-        """The language spoken in `chunks` and its probability; the first few are listened to.
+    def detect_language(self, chunks: Sequence[Chunk]) -> tuple[str, float | None]:
+        """The language spoken in `chunks` and its probability, None where the engine can't tell.
+
+        The first few are listened to.
 
         Raises:
             OutOfMemoryError: the device ran out of memory.

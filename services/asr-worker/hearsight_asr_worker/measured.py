@@ -31,6 +31,8 @@ def tell_batch(done: BatchDone) -> None:
 def tell_model(info: ModelInfo) -> None:
     """Names the model, and has the memory of its device read whenever metrics are asked for."""
     MODEL_INFO.labels(name=info.name, device=info.device, compute_type=info.compute_type).set(1)
+    if info.device == "remote":
+        return
     read = resident_bytes if info.device == "cpu" else gpu_bytes()
     if read is not None:
         DEVICE_MEMORY_BYTES.labels(device=info.device).set_function(read)

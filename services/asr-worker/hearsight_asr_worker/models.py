@@ -13,7 +13,7 @@ from faster_whisper import WhisperModel
 from faster_whisper.utils import download_model
 
 from hearsight_asr_worker.batching import BatchDone
-from hearsight_asr_worker.engine import MAX_CHUNK_S, ModelInfo
+from hearsight_asr_worker.engine import ModelInfo
 from hearsight_asr_worker.faults import fault_of
 from hearsight_asr_worker.whisper import WhisperEngine
 from hearsight_core.errors import (
@@ -35,9 +35,6 @@ _SHORT_WINDOWS = frozenset({"tiny.en"})
 tiny.en skips and repeats sentences in long windows: of joined clips 3 to 8 % of the words are wrong
 with the bare batched pipeline, none by utterance (tests/benchmarks/engine.py).
 """
-
-_LEAST_BATCH_TIMEOUT_S = 300.0
-_CPU_SLOWER = 10
 
 _CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
 
@@ -79,6 +76,7 @@ def load(
             compute_type=model.model.compute_type,
             languages=_languages(model),
             streams=streams,
+            decoding=f"beam size {settings.beam_size}",
         ),
         batch_size=settings.asr_batch_size,
         beam_size=settings.beam_size,
@@ -103,18 +101,6 @@ def cores() -> int:
     if quota == "max":
         return usable or 1
     return max(1, min(usable or 1, math.ceil(int(quota) / int(period))))
-
-
-def batch_timeout_s(settings: AsrSettings, device: str) -> float:
-    """How long a batch may take before the engine counts as hung, seconds.
-
-    A batch that goes well takes a hundredth of its audio's length on a GPU. A large model on few
-    cores may take several times that length, and decodes doubtful text again.
-    """
-    if settings.asr_batch_timeout_s is not None:
-        return settings.asr_batch_timeout_s
-    audio_s = settings.asr_batch_size * MAX_CHUNK_S
-    return max(_LEAST_BATCH_TIMEOUT_S, audio_s * (1 if device == "cuda" else _CPU_SLOWER))
 
 
 def _device(wanted: str) -> str:

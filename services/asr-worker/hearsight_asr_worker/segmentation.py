@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
+from hearsight_core.contract import Word
+
 MAX_WIDTH = 84
 """Two lines of 42 characters; a wide (Chinese, Japanese, Korean) one counts as two."""
 MAX_MS = 7000
@@ -37,7 +39,7 @@ class TimedWord:
     text: str
     start_ms: int
     end_ms: int
-    probability: float
+    probability: float | None
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,20 @@ def segmented(words: Sequence[TimedWord]) -> list[list[TimedWord]]:
 def text_of(words: Sequence[TimedWord]) -> str:
     """What the words say, without the spaces around."""
     return "".join(word.text for word in words).strip()
+
+
+def published(words: Sequence[TimedWord]) -> tuple[Word, ...]:
+    """The words as a transcript tells them."""
+    return tuple(
+        Word(
+            start_ms=word.start_ms,
+            end_ms=word.end_ms,
+            word=word.text,
+            probability=None if word.probability is None else round(word.probability, 4),
+        )
+        for word in words
+        if word.text.strip()
+    )
 
 
 def needs_space(before: str, after: str) -> bool:

@@ -1,8 +1,8 @@
 """The engine that runs Whisper models with faster-whisper, on a CPU or a GPU."""
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, wait
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,20 +11,23 @@ from numpy.typing import NDArray
 
 from hearsight_asr_worker.batching import BatchDone, Batcher
 from hearsight_asr_worker.decoded import Decoded, joined
-from hearsight_asr_worker.decoding import Decoder, Request
-from hearsight_asr_worker.engine import SAMPLE_RATE, Chunk, ChunkResult, ModelInfo, to_the_end
+from hearsight_asr_worker.decoding import Decoder
+from hearsight_asr_worker.engine import (
+    SAMPLE_RATE,
+    Chunk,
+    ChunkResult,
+    ModelInfo,
+    places,
+    to_the_end,
+)
 from hearsight_asr_worker.faults import fault_of
+from hearsight_asr_worker.in_order import in_order
 from hearsight_asr_worker.pauses import audible_frames, utterances
-from hearsight_asr_worker.segmentation import TimedWord, segmented, settled, text_of
+from hearsight_asr_worker.request import Request
+from hearsight_asr_worker.segmentation import published, segmented, settled, text_of
 from hearsight_asr_worker.stopwatch import Stopwatch
-from hearsight_core.contract import RecognitionOptions, Segment, Word
+from hearsight_core.contract import RecognitionOptions, Segment
 from hearsight_core.errors import LanguageUnsupportedError, RecognitionError
-
-_SILENT_PEAK = 10 / 32768
-"""A chunk that is never louder (-70 dB of full scale) is digital silence: nothing to hear."""
-_CHUNKS_TO_DETECT = 4
-_ASK_EVERY_S = 0.25
-"""How often a caller that waits for results is asked whether to go on."""
 
 _Features = NDArray[np.float32]
 
@@ -60,7 +63,7 @@ class WhisperEngine:
             model: The weights, with as many workers as there are streams.
             info: What the model is.
             batch_size: Pieces decoded in one go.
-            beam_size: Hypotheses followed.
+            beam_size: Hypotheses followed, for jobs that ask for no number.
             short_windows: Decode a chunk utterance by utterance, in windows no longer than that
                 takes, for models that hear as well (or better) that way.
             observe: Told of every batch, in the stream's thread.
@@ -69,8 +72,9 @@ class WhisperEngine:
         self._info = info
         self._round = info.streams * batch_size
         self._by_utterance = short_windows
+        self._beam_size = beam_size
         self._stopwatch = Stopwatch()
-        self._decoder = Decoder(model, beam_size=beam_size, fit_window=short_windows)
+        self._decoder = Decoder(model, fit_window=short_windows)
         self._batcher = Batcher[Request, _Features, Decoded](
             self._decoder.decode,
             streams=info.streams,
@@ -101,6 +105,7 @@ class WhisperEngine:
         options: RecognitionOptions,
         language: str,
         *,
+        head_start_s: float = 0,
         go_on: Callable[[], bool] = to_the_end,
     ) -> Iterator[ChunkResult]:
         """The results of `chunks`, in their order, as far as `go_on` allows; see `Engine`.
@@ -113,17 +118,24 @@ class WhisperEngine:
         """
         self.check_options(options)
         self._check_language(language)
-        request = Request.of(options, language)
-        return self._results(chunks, request, go_on, with_words=options.word_timestamps)
+        request = Request.of(options, language, beam_size=self._beam_size)
+        done = in_order(
+            chunks,
+            hand_in=lambda some: self._submit(some, request, head_start_s),
+            withdraw=self._batcher.withdraw,
+            ahead=self._round,
+            go_on=go_on,
+        )
+        return self._results(done, with_words=options.word_timestamps)
 
     def detect_language(self, chunks: Sequence[Chunk]) -> tuple[str, float]:
-        """The language spoken in `chunks`, from the first of them, and its probability.
+        """The language spoken in `chunks`, from several places, and its probability.
 
         Raises:
             OutOfMemoryError: the device ran out of memory.
             RecognitionError: the engine failed.
         """
-        audible = [chunk for chunk in chunks if not _is_silent(chunk)][:_CHUNKS_TO_DETECT]
+        audible = places(chunks)
         if not self._info.multilingual or not audible:
             return "en", 1.0 if not self._info.multilingual else 0.0
         try:
@@ -142,7 +154,7 @@ class WhisperEngine:
             OutOfMemoryError: there is no room to recognise anything.
             RecognitionError: the engine failed.
         """
-        request = Request.of(RecognitionOptions(), "en")
+        request = Request.of(RecognitionOptions(), "en", beam_size=self._beam_size)
         quiet = self._model.feature_extractor(np.zeros(SAMPLE_RATE, np.float32))[..., :-1]
         for future in self._batcher.submit([(request, quiet)] * self._info.streams):
             future.result()
@@ -155,33 +167,17 @@ class WhisperEngine:
         """Ends the streams; callers that still wait get a RecognitionError."""
         self._batcher.close()
 
+    @staticmethod
     def _results(
-        self,
-        chunks: Sequence[Chunk],
-        request: Request,
-        go_on: Callable[[], bool],
-        *,
-        with_words: bool,
+        done: Generator[_InWork, None, None], *, with_words: bool
     ) -> Iterator[ChunkResult]:
-        todo = deque(chunks)
-        waiting: list[_InWork] = []
-        try:
-            while todo or waiting:
-                if not go_on():
-                    todo.clear()
-                    del waiting[self._batcher.withdraw([one.futures for one in waiting]) :]
-                # Features of the next round are made while the device is busy with this one.
-                while todo and len(waiting) <= self._round:
-                    some = [todo.popleft() for _ in range(min(self._round, len(todo)))]
-                    waiting += self._submit(some, request)
-                if waiting and not wait(waiting[0].futures, _ASK_EVERY_S).not_done:
-                    yield ChunkResult(_segments(waiting.pop(0), with_words=with_words))
-        finally:
-            for one in waiting:
-                for future in one.futures:
-                    future.cancel()
+        with closing(done):
+            for one in done:
+                yield ChunkResult(_segments(one, with_words=with_words))
 
-    def _submit(self, chunks: Sequence[Chunk], request: Request) -> list[_InWork]:
+    def _submit(
+        self, chunks: Sequence[Chunk], request: Request, head_start_s: float
+    ) -> list[_InWork]:
         """Hands in the pieces of `chunks` together."""
         cut = [self._pieces(chunk) for chunk in chunks]
         items = [
@@ -189,7 +185,7 @@ class WhisperEngine:
             for pieces_of_one in cut
             for _, piece in pieces_of_one
         ]
-        futures = iter(self._batcher.submit(items))
+        futures = iter(self._batcher.submit(items, head_start_s=head_start_s))
         return [
             _InWork(chunk, [(first, next(futures)) for first, _ in pieces_of_one])
             for chunk, pieces_of_one in zip(chunks, cut, strict=True)
@@ -197,7 +193,7 @@ class WhisperEngine:
 
     def _pieces(self, chunk: Chunk) -> list[tuple[int, _Features]]:
         """What of the chunk is decoded in one go; nothing if it is silent."""
-        if _is_silent(chunk):
+        if chunk.silent:
             return []
         features = self._features(chunk)
         if not self._by_utterance:
@@ -213,10 +209,6 @@ class WhisperEngine:
     def _check_language(self, language: str) -> None:
         if language not in self._info.languages:
             raise LanguageUnsupportedError(model=self._info.name, wanted=f"language {language}")
-
-
-def _is_silent(chunk: Chunk) -> bool:
-    return not len(chunk.samples) or bool(np.abs(chunk.loudness()).max() <= _SILENT_PEAK)
 
 
 def _segments(one: _InWork, *, with_words: bool) -> tuple[Segment, ...]:
@@ -244,24 +236,11 @@ def _segments(one: _InWork, *, with_words: bool) -> tuple[Segment, ...]:
             start_ms=piece[0].start_ms,
             end_ms=piece[-1].end_ms,
             text=text_of(piece),
-            words=_published(piece) if with_words else None,
+            words=published(piece) if with_words else None,
             avg_logprob=round(decoded.avg_logprob, 4),
             no_speech_prob=round(decoded.no_speech_prob, 4),
             compression_ratio=round(decoded.compression_ratio, 4),
         )
         for piece in segmented(words)
         if text_of(piece)
-    )
-
-
-def _published(words: Sequence[TimedWord]) -> tuple[Word, ...]:
-    return tuple(
-        Word(
-            start_ms=word.start_ms,
-            end_ms=word.end_ms,
-            word=word.text,
-            probability=round(word.probability, 4),
-        )
-        for word in words
-        if word.text.strip()
     )

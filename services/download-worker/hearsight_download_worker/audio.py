@@ -65,13 +65,19 @@ class MediaInfo:
     streams: tuple[AudioStream, ...]
     chosen: int
 
+    @property
+    def channels(self) -> int:
+        """How many channels the track that is decoded has."""
+        return next((one.channels for one in self.streams if one.index == self.chosen), 1)
+
 
 class Audio:
     """A file's sound while it is being decoded.
 
     Attributes:
         info: What its header says.
-        duration_ms: How much has been decoded; the recording's real length after `blocks` ended.
+        duration_ms: Up to where it has been decoded; after `blocks` ended, the recording's real
+            length, or the end of the stretch that was asked for.
         truncated: After `blocks` ended: whether the file broke off before its end.
     """
 
@@ -82,9 +88,11 @@ class Audio:
         *,
         max_duration_s: float,
         start_ms: int,
+        to_ms: int | None,
     ) -> None:
         self._child = child
         self._max_duration_s = max_duration_s
+        self._to_ms = to_ms
         self.info = info
         self.duration_ms = start_ms
         self.truncated = False
@@ -114,6 +122,8 @@ class Audio:
 
     def _is_short(self) -> bool:
         promised_ms = self.info.duration_ms or 0
+        if self._to_ms is not None:
+            promised_ms = min(promised_ms, self._to_ms)
         missing_ms = promised_ms - self.duration_ms
         return missing_ms > max(_MISSING_MS, promised_ms * _MISSING_SHARE)
 
@@ -125,6 +135,9 @@ def open_audio(
     memory_mib: int,
     max_duration_s: float,
     start_ms: int = 0,
+    from_ms: int = 0,
+    to_ms: int | None = None,
+    channel: int | None = None,
     check: Callable[[], None] = lambda: None,
     decoders: Decoders | None = None,
 ) -> Iterator[Audio]:
@@ -136,6 +149,10 @@ def open_audio(
         max_duration_s: Longest recording, seconds.
         start_ms: Leaves out the sound before this; the rest is the same, sample by sample, as
             without it.
+        from_ms: Where the stretch that is wanted begins, at or before `start_ms`. What is further
+            before it need not be decoded.
+        to_ms: Where it ends; None: with the recording.
+        channel: The one channel to decode, from 0; None: all of them, mixed.
         check: Called before every read and each half second; it raises to stop.
         decoders: Where the child comes from, if one may be waiting there.
 
@@ -150,6 +167,9 @@ def open_audio(
         "memory_mib": memory_mib,
         "cpu_s": _LEAST_CPU_S + int(max_duration_s / _CPU_SHARE),
         "start_ms": start_ms,
+        "from_ms": from_ms,
+        "to_ms": to_ms,
+        "channel": channel,
     }
     with (
         path.open("rb") as media,
@@ -162,7 +182,7 @@ def open_audio(
         info = _media_info(header["info"])
         if (info.duration_ms or 0) > max_duration_s * 1000:
             raise TooLongError(limit_s=max_duration_s)
-        yield Audio(child, info, max_duration_s=max_duration_s, start_ms=start_ms)
+        yield Audio(child, info, max_duration_s=max_duration_s, start_ms=start_ms, to_ms=to_ms)
 
 
 class _Child:

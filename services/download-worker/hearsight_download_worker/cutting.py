@@ -19,12 +19,9 @@ from numpy.typing import NDArray
 SAMPLE_RATE_HZ: Final = 16_000
 _PER_MS: Final = SAMPLE_RATE_HZ // 1000
 
-_MIN_SILENCE_MS: Final = 160
-"""Silence that ends a span of speech: what faster-whisper's batched pipeline asks of the VAD."""
-
-_OPEN_END_MS: Final = 1_000
-"""Speech that ends so near to a window's end may go on after it: longer than the silence that ends
-a span and the VAD's padding of 400 ms together."""
+_OPEN_END_MS: Final = 440
+"""Speech that ends so near to a window's end may go on after it, with the silence that ends a span
+and the VAD's padding on top."""
 
 _EARLIEST: Final = 0.75
 _LATEST: Final = 1.25
@@ -38,6 +35,10 @@ class CutOptions:
     Attributes:
         part_target_s: Speech a part aims to hold at most, seconds.
         vad_threshold: Probability from which the VAD takes sound for speech.
+        min_speech_ms: Shorter sounds are no speech.
+        min_silence_ms: Silence that ends a span of speech. 160 ms are what faster-whisper's batched
+            pipeline asks of the VAD.
+        speech_pad_ms: Sound that is kept before and after a span. 400 ms are faster-whisper's own.
         part_shortest_s: Speech a part aims to hold at least, however many workers are idle.
         first_part_target_s: What the first part for each idle worker aims to hold at most: shorter,
             so that recognition begins while the rest is still being cut, everywhere. 30 s are one
@@ -51,6 +52,9 @@ class CutOptions:
 
     part_target_s: float
     vad_threshold: float
+    min_speech_ms: int = 0
+    min_silence_ms: int = 160
+    speech_pad_ms: int = 400
     part_shortest_s: float = 15
     first_part_target_s: float = 30
     max_chunk_s: float = 30
@@ -75,6 +79,11 @@ class CutOptions:
         if idle > 1 and left_s is not None and left_s > 0:
             target_s = min(target_s, left_s / (2 * idle))
         return max(target_s, min(self.part_shortest_s, self.part_target_s))
+
+    @property
+    def open_end_ms(self) -> int:
+        """How near to a window's end speech may still go on after it."""
+        return self.min_silence_ms + self.speech_pad_ms + _OPEN_END_MS
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,13 +131,20 @@ class Cutter:
         self._vad = VadOptions(
             threshold=options.vad_threshold,
             max_speech_duration_s=options.max_chunk_s,
-            min_silence_duration_ms=_MIN_SILENCE_MS,
+            min_speech_duration_ms=options.min_speech_ms,
+            min_silence_duration_ms=options.min_silence_ms,
+            speech_pad_ms=options.speech_pad_ms,
         )
         self._index = first_index
         self.start_ms = start_ms
         """Where the audio given to `cut` has to begin."""
         self.duration_ms = start_ms
         """How much of the recording has been seen; all of it, once `cut` has ended."""
+
+    @property
+    def next_index(self) -> int:
+        """The number of the part after the last one."""
+        return self._index
 
     def cut(
         self,
@@ -175,7 +191,7 @@ class Cutter:
     def _window_ms(self, target_s: float) -> int:
         options = self._options
         whole_s = max(target_s * _LATEST + self._longest_chunk_s(target_s), options.max_chunk_s)
-        return round((whole_s + options.bridge_s) * 1000 + _OPEN_END_MS)
+        return round((whole_s + options.bridge_s) * 1000 + options.open_end_ms)
 
     def _chunks(self, samples: NDArray[np.int16], target_s: float) -> list[_Chunk]:
         """The window's speech in chunks as long as they may be."""
@@ -227,7 +243,7 @@ class Cutter:
 
     def _closed(self, chunks: list[_Chunk], window_ms: int) -> int:
         """How many chunks can't grow any more by what comes after the window."""
-        grows_until = window_ms - _OPEN_END_MS - self._options.bridge_s * 1000
+        grows_until = window_ms - self._options.open_end_ms - self._options.bridge_s * 1000
         return sum(one.end < grows_until for one in chunks[-1:]) + len(chunks[:-1])
 
     def _part(self, samples: NDArray[np.int16], chunks: list[_Chunk], position_ms: int) -> Part:
@@ -247,7 +263,7 @@ class Cutter:
         """How much of a window without a whole chunk can go: all up to its first speech."""
         if chunks:
             return chunks[0].start
-        return self._window_ms(target_s) - _OPEN_END_MS
+        return self._window_ms(target_s) - self._options.open_end_ms
 
 
 class _Window:

@@ -59,7 +59,7 @@ class Decoders:
 
     @contextmanager
     def decoding(
-        self, media: IO[bytes], order: Mapping[str, int]
+        self, media: IO[bytes], order: Mapping[str, int | None]
     ) -> Iterator[subprocess.Popen[bytes]]:
         """A decoder at work on an open file; it ends with the block.
 

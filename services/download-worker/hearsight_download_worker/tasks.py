@@ -1,23 +1,31 @@
 """One job's media, from its address to parts that can be recognised."""
 
-import io
 import mimetypes
 import shutil
 import tempfile
 import time
 import uuid
-import wave
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from hearsight_core import sound
 from hearsight_core.addresses import AddressGuard
 from hearsight_core.broker import WORKER_SEEN_WITHIN_S
-from hearsight_core.contract import STAGE_PERCENT, Stage, TaskKind, queue_of
-from hearsight_core.jobs import Job, Part, progress_of
+from hearsight_core.contract import (
+    STAGE_PERCENT,
+    RecognitionOptions,
+    Stage,
+    TaskKind,
+    queue_of,
+)
+from hearsight_core.errors import ClipOutsideError, UnsupportedError
+from hearsight_core.jobs import Job, Part
 from hearsight_core.lease import Lease
 from hearsight_core.messages import render
 from hearsight_core.settings import DownloadSettings
@@ -28,35 +36,33 @@ from hearsight_core.store.work import Media
 from hearsight_core.telemetry.metrics import DOWNLOADED_BYTES
 from hearsight_core.telemetry.told import stage
 from hearsight_core.worker_process import Context
-from hearsight_download_worker.audio import open_audio
+from hearsight_download_worker.audio import Audio, open_audio
 from hearsight_download_worker.cutting import CutOptions, Cutter
 from hearsight_download_worker.decoders import Decoders
-from hearsight_download_worker.fetch import Fetched, FetchLimits, FetchProgress
+from hearsight_download_worker.download_news import DownloadNews
+from hearsight_download_worker.fetch import Fetched, FetchLimits
 from hearsight_download_worker.fetching import fetch_apart
 
 log = structlog.get_logger(__name__)
 
-SAMPLE_RATE_HZ = 16_000
+Number = TypeVar("Number", int, float)
+
+MAX_CHANNELS = 16
+"""A recording of more channels is no conversation, and is not split."""
 BLOCK_S = 30.0
 """How much audio is decoded at a time."""
-
-NEWS_EVERY_S = 0.25
-STORE_EVERY_S = 5.0
-"""Pauses between two pieces of news, and between two writes of progress to the database."""
 
 SCRATCH_PREFIX = "hearsight-"
 SCRATCH_KEPT_S = 24 * 3600
 
 
+def _pcm(samples: NDArray[np.int16]) -> bytes:
+    return samples.astype("<i2", copy=False).tobytes()
+
+
 def wav(samples: NDArray[np.int16]) -> bytes:
     """A part's audio as the object that the ASR workers read: WAV, 16 kHz, mono, 16 bit."""
-    content = io.BytesIO()
-    with wave.open(content, "wb") as audio:
-        audio.setnchannels(1)
-        audio.setsampwidth(2)
-        audio.setframerate(SAMPLE_RATE_HZ)
-        audio.writeframes(samples.astype("<i2", copy=False).tobytes())
-    return content.getvalue()
+    return sound.wav(_pcm(samples))
 
 
 def sweep_scratch(folder: Path) -> None:
@@ -132,7 +138,7 @@ class Downloader:
             ),
             memory_mib=settings.fetcher_memory_mib,
             language=lease.job.options.language,
-            on_progress=_DownloadNews(lease, context),
+            on_progress=DownloadNews(lease, context),
             check=lease.check,
         )
 
@@ -175,35 +181,65 @@ class Downloader:
         return path
 
     def _cut(self, lease: Lease, context: Context, path: Path) -> None:
-        settings, worker, database = self._settings, context.worker, context.worker.database
+        """Cuts the stretch that is wanted: all channels mixed, or one after the other."""
+        worker, database, options = context.worker, context.worker.database, lease.job.options
         last = work.last_part(database, lease.job.id)
         if last is None:
             stage = Stage.ASR_PREPROCESSING
             message = render(f"progress.{stage}", worker.language)
             worker.publish(work.report(database, lease.task, stage, STAGE_PERCENT[stage], message))
-        cutter = Cutter(
-            CutOptions(
-                part_target_s=settings.part_target_s,
-                part_shortest_s=settings.part_shortest_s,
-                vad_threshold=settings.vad_threshold,
-            ),
-            start_ms=last.end_ms if last else 0,
-            first_index=last.index + 1 if last else 0,
+        channel = None
+        if options.split_channels:
+            channel = last.channel if last else 0
+        cutter = (
+            self._cutter(options, last.end_ms, last.index + 1)
+            if last
+            else self._cutter(options, options.from_ms, 0)
         )
+        audio = self._cut_channel(lease, context, path, cutter, channel)
+        for following in range((channel or 0) + 1, _channels(audio, options)):
+            cutter = self._cutter(options, options.from_ms, cutter.next_index)
+            audio = self._cut_channel(lease, context, path, cutter, following)
+        duration_ms = audio.duration_ms
+        if options.to_ms is not None:
+            duration_ms = max(duration_ms, audio.info.duration_ms or 0)
+        worker.publish(
+            work.finish_cut(database, lease.task, duration_ms, truncated=audio.truncated)
+        )
+
+    def _cutter(self, options: RecognitionOptions, start_ms: int, first_index: int) -> Cutter:
+        return Cutter(
+            cut_options(options, self._settings), start_ms=start_ms, first_index=first_index
+        )
+
+    def _cut_channel(
+        self, lease: Lease, context: Context, path: Path, cutter: Cutter, channel: int | None
+    ) -> Audio:
+        """Adds the parts of one channel; the audio that is returned has been decoded.
+
+        Raises:
+            ClipOutsideError: the recording ends before the stretch that is wanted.
+        """
+        settings, worker, options = self._settings, context.worker, lease.job.options
         with open_audio(
             path,
             memory_mib=settings.decoder_memory_mib,
             max_duration_s=settings.max_duration_s,
             start_ms=cutter.start_ms,
+            from_ms=options.from_ms,
+            to_ms=options.to_ms,
+            channel=channel,
             check=lease.check,
             decoders=self._decoders,
         ) as audio:
             if audio.info.duration_ms is not None:
-                worker.publish(work.set_duration(database, lease.task, audio.info.duration_ms))
+                worker.publish(
+                    work.set_duration(worker.database, lease.task, audio.info.duration_ms)
+                )
             for found in cutter.cut(
                 audio.blocks(BLOCK_S),
-                length_ms=audio.info.duration_ms,
-                idle=partial(idle_streams, database, lease.job),
+                length_ms=audio.info.duration_ms if options.to_ms is None else options.to_ms,
+                idle=partial(idle_streams, worker.database, lease.job),
             ):
                 self._add(
                     lease,
@@ -220,13 +256,23 @@ class Downloader:
                         f"{lease.task.id}-{lease.task.attempt}/{found.index:05}.wav",
                         chunks=found.chunks,
                         chunks_done=0,
+                        channel=channel,
+                        audio_digest=sound.digest(
+                            _pcm(found.samples),
+                            [
+                                (start - found.start_ms, end - found.start_ms)
+                                for start, end in found.chunks
+                            ],
+                            lease.job.owner,
+                        ),
                     ),
                     found.samples,
                 )
-            truncated = audio.truncated
-        worker.publish(
-            work.finish_cut(database, lease.task, cutter.duration_ms, truncated=truncated)
-        )
+        if 0 < options.from_ms >= audio.duration_ms:
+            raise ClipOutsideError(
+                duration_s=round(audio.duration_ms / 1000, 3), from_s=options.from_ms / 1000
+            )
+        return audio
 
     @staticmethod
     def _add(lease: Lease, context: Context, part: Part, samples: NDArray[np.int16]) -> None:
@@ -247,48 +293,34 @@ class Downloader:
         lease.check()
 
 
-class _DownloadNews:
-    """Tells how a download goes: often on Redis, now and then in the database.
+def cut_options(options: RecognitionOptions, settings: DownloadSettings) -> CutOptions:
+    """How to cut a job: as it asks for, else as the worker's settings say."""
+    own = CutOptions(
+        part_target_s=settings.part_target_s,
+        part_shortest_s=settings.part_shortest_s,
+        vad_threshold=settings.vad_threshold,
+    )
+    return replace(
+        own,
+        vad_threshold=_either(options.vad_threshold, own.vad_threshold),
+        min_speech_ms=_either(options.vad_min_speech_duration_ms, own.min_speech_ms),
+        min_silence_ms=_either(options.vad_min_silence_duration_ms, own.min_silence_ms),
+        speech_pad_ms=_either(options.vad_speech_pad_ms, own.speech_pad_ms),
+    )
 
-    The overall percentage comes from the database alone, so that it never goes back, whatever
-    happens to this attempt or to Redis.
+
+def _either(asked: Number | None, own: Number) -> Number:
+    return own if asked is None else asked
+
+
+def _channels(audio: Audio, options: RecognitionOptions) -> int:
+    """How many channels are cut, one after the other.
+
+    Raises:
+        UnsupportedError: more than anybody's speakers have.
     """
-
-    def __init__(self, lease: Lease, context: Context) -> None:
-        self._lease = lease
-        self._context = context
-        self._job: Job = lease.job
-        self._percent = 0.0
-        self._news_due = 0.0
-        self._store_due = 0.0
-
-    def __call__(self, progress: FetchProgress) -> None:
-        now = time.monotonic()
-        if now < self._news_due:
-            return
-        self._news_due = now + NEWS_EVERY_S
-        if progress.percent is not None:
-            self._percent = max(self._percent, round(progress.percent, 1))
-        worker = self._context.worker
-        if now >= self._store_due:
-            self._store_due = now + STORE_EVERY_S
-            self._job = work.report(
-                worker.database,
-                self._lease.task,
-                Stage.DOWNLOAD,
-                self._percent,
-                render("progress.download", worker.language),
-            )
-            self._lease.saw(self._job)
-        worker.news.publish(
-            progress_of(self._job).model_copy(
-                update={
-                    "progress_percent": self._percent,
-                    "filename": progress.filename or self._job.filename,
-                    "current_bytes": progress.current_bytes,
-                    "total_bytes": progress.total_bytes,
-                    "speed": progress.speed,
-                    "eta_seconds": progress.eta_seconds,
-                }
-            )
-        )
+    if not options.split_channels:
+        return 1
+    if audio.info.channels > MAX_CHANNELS:
+        raise UnsupportedError(detail=f"{audio.info.channels} channels can't be split")
+    return audio.info.channels

@@ -20,6 +20,8 @@ from hearsight.failures import CommandError, Exit, UnreachableError, UsageError
 from hearsight.watching import watch as follow
 
 SCHEMES = ("http://", "https://")
+FINE = "How speech is found and decoded"
+"""The panel of `--help` for what few people need."""
 
 
 def submit(
@@ -34,12 +36,70 @@ def submit(
     ] = None,
     task: Annotated[str | None, typer.Option(help="transcribe, or translate into English.")] = None,
     word_timestamps: Annotated[
-        bool, typer.Option("--word-timestamps", help="Give each word its times.")
+        bool, typer.Option("--word-timestamps", help="Give each word its times and probability.")
     ] = False,
     initial_prompt: Annotated[
         str | None, typer.Option(help="Text that sets style and spelling.")
     ] = None,
     hotwords: Annotated[str | None, typer.Option(help="Words to listen for.")] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="TIME", help="Recognise from here on: seconds, or [HH:]MM:SS."
+        ),
+    ] = None,
+    to: Annotated[str | None, typer.Option(metavar="TIME", help="Recognise up to here.")] = None,
+    split_channels: Annotated[
+        bool,
+        typer.Option("--split-channels", help="Recognise each channel by itself, as a speaker."),
+    ] = False,
+    beam_size: Annotated[
+        int | None, typer.Option(help="Hypotheses followed.", rich_help_panel=FINE)
+    ] = None,
+    temperature: Annotated[
+        str | None,
+        typer.Option(
+            metavar="0..1,...",
+            help="Tried in turn while the text is doubtful, such as 0,0.4,0.8.",
+            rich_help_panel=FINE,
+        ),
+    ] = None,
+    compression_ratio_threshold: Annotated[
+        float | None,
+        typer.Option(help="Text more repetitive than this is doubtful.", rich_help_panel=FINE),
+    ] = None,
+    log_prob_threshold: Annotated[
+        float | None,
+        typer.Option(help="Text less probable than this is doubtful.", rich_help_panel=FINE),
+    ] = None,
+    no_speech_threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Doubtful text is silence if that is more probable.", rich_help_panel=FINE
+        ),
+    ] = None,
+    vad_threshold: Annotated[
+        float | None,
+        typer.Option(help="Probability from which sound is speech.", rich_help_panel=FINE),
+    ] = None,
+    vad_min_speech_duration_ms: Annotated[
+        int | None, typer.Option(help="Shorter sounds are no speech.", rich_help_panel=FINE)
+    ] = None,
+    vad_min_silence_duration_ms: Annotated[
+        int | None, typer.Option(help="Silence that ends speech.", rich_help_panel=FINE)
+    ] = None,
+    vad_speech_pad_ms: Annotated[
+        int | None,
+        typer.Option(help="Sound kept before and after speech.", rich_help_panel=FINE),
+    ] = None,
+    reuse: Annotated[
+        bool | None,
+        typer.Option(
+            "--reuse/--no-reuse",
+            help="Take the text of an earlier job where audio, model and options are the same.",
+            show_default="reuse",
+        ),
+    ] = None,
     priority: Annotated[Priority | None, typer.Option(help="Place in the queue.")] = None,
     pool: Annotated[
         str | None, typer.Option(help="Pool of ASR workers; left out: the first one.")
@@ -67,6 +127,19 @@ def submit(
         word_timestamps=word_timestamps or None,
         initial_prompt=initial_prompt,
         hotwords=hotwords,
+        from_=from_,
+        to=to,
+        split_channels=split_channels or None,
+        beam_size=beam_size,
+        temperature=temperature,
+        compression_ratio_threshold=compression_ratio_threshold,
+        log_prob_threshold=log_prob_threshold,
+        no_speech_threshold=no_speech_threshold,
+        vad_threshold=vad_threshold,
+        vad_min_speech_duration_ms=vad_min_speech_duration_ms,
+        vad_min_silence_duration_ms=vad_min_silence_duration_ms,
+        vad_speech_pad_ms=vad_speech_pad_ms,
+        reuse=reuse,
         priority=priority,
         pool=pool,
     )

@@ -40,7 +40,7 @@ async def recognise(client: Client, screen: Screen, *, before: int | None) -> He
     if before is not None:
         await _remove(client, before)
     screen.line(STACK, f"recognising the spoken sample {RECORDING.name}")
-    job_id = (await asyncio.to_thread(client.upload, RECORDING, Options())).job_id
+    job_id = (await asyncio.to_thread(client.upload, RECORDING, Options(reuse=False))).job_id
     told = ""
     while True:
         progress = await asyncio.to_thread(client.progress, job_id)

@@ -83,7 +83,7 @@ def transcript(database: Database, job_id: int) -> list[StoredSegment]:
             for row in connection.execute(
                 select(segments)
                 .where(segments.c.job_id == job_id)
-                .order_by(segments.c.start_ms, segments.c.seq)
+                .order_by(segments.c.start_ms, segments.c.channel, segments.c.seq)
             )
         ]
 

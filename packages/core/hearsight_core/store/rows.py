@@ -42,6 +42,7 @@ def job_of(row: Row[tuple[object, ...]]) -> Job:
         model=ModelUsed(**model) if model else None,
         speech_ms=columns["speech_ms"],
         recognised_ms=columns["recognised_ms"],
+        reused_ms=columns["reused_ms"],
         cut_done=columns["cut_done"],
         truncated=columns["truncated"],
         cancel_requested=columns["cancel_requested_at"] is not None,
@@ -86,6 +87,8 @@ def part_of(row: Row[tuple[object, ...]]) -> Part:
         object_key=columns["object_key"],
         chunks=tuple((start, end) for start, end in columns["chunks"]),
         chunks_done=columns["chunks_done"],
+        channel=columns["channel"],
+        audio_digest=columns["audio_digest"],
     )
 
 
@@ -113,5 +116,6 @@ def segment_of(row: Row[tuple[object, ...]]) -> StoredSegment:
             avg_logprob=columns["avg_logprob"],
             no_speech_prob=columns["no_speech_prob"],
             compression_ratio=columns["compression_ratio"],
+            channel=columns["channel"],
         ),
     )

@@ -56,7 +56,7 @@ class Submission:
         request = {
             "url": self.url,
             "sha256": self.upload.sha256 if self.upload else None,
-            "options": self.options.model_dump(),
+            "options": self.options.stored(),
             "priority": self.priority,
         }
         if self.pool != DEFAULT_POOL:
@@ -168,7 +168,7 @@ def _inserted(
         "overall_percent": overall_percent(stage, STAGE_PERCENT[stage]),
         "message": render(key, language),
         "source_url": submission.url,
-        "options": submission.options.model_dump(),
+        "options": submission.options.stored(),
         "priority": submission.priority,
         "owner": submission.owner,
         "pool": submission.pool,

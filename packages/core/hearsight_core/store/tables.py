@@ -117,6 +117,7 @@ jobs = Table(
     Column("pool", Text, nullable=False, server_default=text(f"'{DEFAULT_POOL}'")),
     Column("trace_id", Text),
     Column("media_removed_at", DateTime(timezone=True)),
+    Column("reused_ms", BigInteger, nullable=False, server_default=text("0")),
     CheckConstraint("id > 0", name="id_positive"),
     CheckConstraint(f"owner ~ '^({OWNER_PATTERN})$'", name="owner"),
     CheckConstraint(f"pool ~ '^({POOL_PATTERN})$'", name="pool"),
@@ -222,10 +223,15 @@ parts = Table(
     Column("object_key", Text, nullable=False),
     Column("chunks", JSONB, nullable=False),
     Column("chunks_done", Integer, nullable=False, server_default=text("0")),
+    Column("channel", Integer),
+    Column("audio_digest", Text),
+    # How all of its chunks so far were recognised; null: not known, or not all in the same way.
+    Column("way", Text),
     CheckConstraint("start_ms >= 0 AND end_ms > start_ms", name="span"),
     CheckConstraint(
         "chunks_done >= 0 AND chunks_done <= jsonb_array_length(chunks)", name="chunks_done"
     ),
+    Index("ix_parts_reusable", "audio_digest", "way", postgresql_where=text("way IS NOT NULL")),
 )
 
 segments = Table(
@@ -243,6 +249,7 @@ segments = Table(
     Column("avg_logprob", Float, nullable=False),
     Column("no_speech_prob", Float, nullable=False),
     Column("compression_ratio", Float, nullable=False),
+    Column("channel", Integer),
     UniqueConstraint("job_id", "part_index", "chunk_index", "position"),
     CheckConstraint("start_ms >= 0 AND end_ms >= start_ms", name="span"),
 )

@@ -6,7 +6,7 @@ Cancelled once the job has ended (another of its tasks failed for good): the wor
 
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, case, insert, null, select, update
 
 from hearsight_core.contract import (
     STAGE_PERCENT,
@@ -132,6 +132,8 @@ def add_part(
                 speech_ms=part.speech_ms,
                 object_key=part.object_key,
                 chunks=[list(chunk) for chunk in part.chunks],
+                channel=part.channel,
+                audio_digest=part.audio_digest,
             )
         )
         connection.execute(
@@ -164,7 +166,7 @@ def finish_cut(database: Database, task: Task, duration_ms: int, *, truncated: b
 
 
 def set_language(
-    database: Database, task: Task, language: str, probability: float, model: ModelUsed
+    database: Database, task: Task, language: str, probability: float | None, model: ModelUsed
 ) -> Job:
     """Notes language and model; the part that says it first decides for the whole job."""
     with database.begin() as connection:
@@ -197,8 +199,13 @@ def add_segments(
     chunk_index: int,
     found: tuple[Segment, ...],
     language: Language,
+    way: str | None = None,
+    reused: bool = False,
 ) -> Appended:
     """Stores the segments of the part's next chunk and moves its checkpoint past that chunk.
+
+    `way` says how they were recognised: equal for what gives equal segments of equal audio. They
+    are `reused` if an earlier job recognised them.
 
     The job's row is locked, so the segments' numbers follow the order of commits: who has read up
     to a number has missed nothing below it.
@@ -213,13 +220,21 @@ def add_segments(
                 parts.c.part_index == part.index,
                 parts.c.chunks_done == chunk_index,
             )
-            .values(chunks_done=chunk_index + 1)
+            .values(
+                chunks_done=chunk_index + 1,
+                # A part is known as recognised in one way if every chunk of it was.
+                way=way if chunk_index == 0 else case((parts.c.way == way, way), else_=null()),
+            )
         )
         if moved.rowcount != 1:
             raise OutOfOrderError(f"job {job.id}, part {part.index}, chunk {chunk_index}")
         _moved_on(connection, task)
         stored = tuple(
-            StoredSegment(seq=job.version + 1 + position, part_index=part.index, segment=segment)
+            StoredSegment(
+                seq=job.version + 1 + position,
+                part_index=part.index,
+                segment=segment.model_copy(update={"channel": part.channel}),
+            )
             for position, segment in enumerate(found)
         )
         if stored:
@@ -248,6 +263,7 @@ def add_segments(
             job,
             **staged(job, Stage.ASR_RECOGNIZING, percent, message),
             recognised_ms=recognised_ms,
+            reused_ms=job.reused_ms + (end_ms - start_ms if reused else 0),
             version=job.version + max(1, len(stored)),
         )
         return Appended(job=changed, version_before=job.version, segments=stored)
@@ -258,7 +274,9 @@ def _speech_expected_ms(job: Job) -> int:
 
     Without this, a worker that keeps up with the cut would show a long recording as nearly done.
     """
-    return job.speech_ms if job.cut_done else max(job.speech_ms, job.duration_ms or 0)
+    if job.cut_done:
+        return job.speech_ms
+    return max(job.speech_ms, job.options.wanted_ms(job.duration_ms or 0))
 
 
 class OutOfOrderError(Exception):

@@ -11,7 +11,16 @@ import structlog
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 _NOISY = (
-    *("httpx", "httpcore", "urllib3", "kombu", "amqp", "celery.utils.functional"),
+    *(
+        "httpx",
+        "httpcore",
+        "httpx2",
+        "httpcore2",
+        "urllib3",
+        "kombu",
+        "amqp",
+        "celery.utils.functional",
+    ),
     # Asked for the database's schema four times a minute, it would say so.
     "alembic.runtime.migration",
     # Their lines for each task name neither job nor attempt; the worker's own do.

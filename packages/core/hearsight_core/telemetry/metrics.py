@@ -96,6 +96,10 @@ STAGE_SECONDS = Histogram(
 )
 DOWNLOADED_BYTES = Counter("hearsight_downloaded_bytes_total", "Bytes of media stored")
 AUDIO_SECONDS = Counter("hearsight_audio_seconds_total", "Seconds of speech recognised")
+REUSED_AUDIO_SECONDS = Counter(
+    "hearsight_reused_audio_seconds_total",
+    "Seconds of speech whose text was taken from an earlier job",
+)
 SEGMENTS = Counter("hearsight_segments_total", "Segments stored")
 REAL_TIME_FACTOR = Histogram(
     "hearsight_real_time_factor",

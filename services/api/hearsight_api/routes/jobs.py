@@ -12,8 +12,9 @@ from pydantic import TypeAdapter
 
 from hearsight_api.access import MayRead, MaySubmit
 from hearsight_api.keyring import Caller
+from hearsight_api.options import Plain
 from hearsight_api.problems import responses
-from hearsight_api.schemas import Accepted, JobPage, JobView, Plain, ProcessRequest
+from hearsight_api.schemas import Accepted, JobPage, JobView, ProcessRequest
 from hearsight_api.services import Injected, Services
 from hearsight_core.contract import JobId, JobStatus, TaskKind, queue_of
 from hearsight_core.errors import DatabaseError, InvalidRequestError, JobNotFoundError

@@ -20,9 +20,10 @@ from starlette.requests import ClientDisconnect
 from hearsight_api.access import MaySubmit
 from hearsight_api.keyring import Caller
 from hearsight_api.media_type import HEAD_BYTES, sniff
+from hearsight_api.options import JobOptions
 from hearsight_api.problems import responses
 from hearsight_api.routes.jobs import ACCEPTED_RESPONSES, accept, answer
-from hearsight_api.schemas import Accepted, JobOptions
+from hearsight_api.schemas import Accepted
 from hearsight_api.services import Injected, Services
 from hearsight_core.contract import STAGE_PERCENT, JobStatus, ProgressData, Stage
 from hearsight_core.errors import (
@@ -40,7 +41,7 @@ from hearsight_core.store.submission import Submission, Upload
 router = APIRouter(prefix="/api", tags=["jobs"])
 
 MAX_FIELD_BYTES = 16 * 1024
-MAX_FIELDS = 16
+MAX_FIELDS = 32
 MAX_FORM_BYTES = MAX_FIELDS * MAX_FIELD_BYTES
 """What a body may hold beside the file's own bytes."""
 MAX_FILENAME = 200
