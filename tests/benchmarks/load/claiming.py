@@ -11,8 +11,8 @@ from typing import Self
 
 from redis import Redis
 
-from tests.benchmarks.load.goals import Goal, at_least, exactly
-from tests.benchmarks.load.stand import Stand, Used
+from tests.benchmarks.goals import Goal, at_least, exactly
+from tests.benchmarks.stand import Stand, Used
 from tests.store import DOWNLOAD, fill
 
 WANTED = 200

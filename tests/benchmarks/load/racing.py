@@ -11,8 +11,8 @@ from multiprocessing.synchronize import Barrier
 from hearsight_core.contract import Hint
 from hearsight_core.store import leases, outcomes
 from hearsight_core.store.database import Database
-from tests.benchmarks.load.goals import Goal, at_least, exactly
-from tests.benchmarks.load.stand import Stand, Used
+from tests.benchmarks.goals import Goal, at_least, exactly
+from tests.benchmarks.stand import Stand, Used
 from tests.store import EN, fill, rows
 
 WANTED = 200
