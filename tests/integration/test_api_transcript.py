@@ -150,6 +150,25 @@ def test_segments_come_in_the_order_of_time(served: Served, http: httpx.Client) 
     assert transcript(http, worker.job_id, "txt").text == "earlier\nlater\n"
 
 
+def test_what_nobody_said_is_marked_and_not_passed_as_text(
+    served: Served, http: httpx.Client
+) -> None:
+    worker = Recogniser(served)
+    sure, unsure, loop = said("sure", "unsure", "so so so so")
+    worker.store(
+        sure,
+        unsure.model_copy(update={"doubt": "improbable"}),
+        loop.model_copy(update={"doubt": "loop"}),
+    )
+    worker.finish()
+    assert transcript(http, worker.job_id, "txt").text == "sure\nunsure\n"
+    for wanted in ("srt", "vtt", "tsv"):
+        assert "so so" not in transcript(http, worker.job_id, wanted).text
+    document = http.get(f"/api/jobs/{worker.job_id}/transcript").json()
+    assert document["text"] == "sure unsure"
+    assert [one["doubt"] for one in document["segments"]] == [None, "improbable", "loop"]
+
+
 @pytest.mark.parametrize("wanted", ["srt", "vtt"])
 def test_whatever_is_said_stays_one_cue_without_tags(
     http: httpx.Client, nasty: Recogniser, wanted: str

@@ -43,6 +43,18 @@ def test_a_job_may_draw_the_lines_elsewhere() -> None:
     assert joined([(0, replace(GOOD, thresholds=lenient))]).thresholds == lenient
 
 
+def test_what_stays_wrong_is_told() -> None:
+    loop = replace(GOOD, compression_ratio=2.5, squeezed=0.5)
+    improbable = replace(GOOD, avg_logprob=-1.1)
+    assert [one.doubt for one in (GOOD, improbable, loop)] == [None, "improbable", "loop"]
+
+
+def test_more_words_than_there_is_time_for_are_crammed() -> None:
+    assert not GOOD.crammed
+    assert replace(GOOD, squeezed=0.25).crammed
+    assert not replace(GOOD, squeezed=0.25, no_speech_prob=0.7, avg_logprob=-1.1).crammed
+
+
 def test_marks_without_a_letter_are_no_speech() -> None:
     assert replace(GOOD, words=(TimedWord(" .", 0, 100, 1), TimedWord(" .", 100, 200, 1))).silent
     assert replace(GOOD, words=()).silent

@@ -97,7 +97,8 @@ def _spoken(job_id: int, segment: NumberedSegment, *, several: bool) -> Text:
     number = f"#{job_id} " if several else ""
     voice = f"{segment.voice}: " if segment.voice else ""
     when = f"{number}{clock(segment.start_ms)}  "
-    return Text.assemble((when, "cyan"), voice, segment.text.strip())
+    said = segment.text.strip() if segment.said else "[nothing that can be trusted]"
+    return Text.assemble((when, "cyan"), voice, (said, "" if segment.said else "dim"))
 
 
 class _JsonLines:

@@ -186,6 +186,11 @@ class Word(Frozen):
     """None where the engine does not tell."""
 
 
+Doubt = Literal["loop", "improbable"]
+"""Why a segment is not to be trusted, after all that was tried: its text says the same again and
+again, without time in the audio to say all that; or the model itself holds it for improbable."""
+
+
 class Segment(Frozen):
     """A stretch of recognised speech. Times are milliseconds from the start of the recording."""
 
@@ -198,6 +203,13 @@ class Segment(Frozen):
     compression_ratio: float
     channel: int | None = None
     """Which channel of the recording, from 0; None: all of them, mixed."""
+    doubt: Doubt | None = None
+    """Why its text is not to be trusted; None: nothing speaks against it."""
+
+    @property
+    def said(self) -> bool:
+        """Whether anyone said so: a loop is the model's own doing."""
+        return self.doubt != "loop"
 
     @property
     def voice(self) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from hearsight_asr_worker.pauses import FRAME_MS
 from hearsight_asr_worker.segmentation import TimedWord, needs_space, text_of
 from hearsight_asr_worker.trust import WHISPERS, Thresholds, compression_ratio
+from hearsight_core.contract import Doubt
 
 _LEFT_OUT = 100
 """Frames (of 10 ms) of sound without words that make a text look incomplete."""
@@ -70,7 +71,14 @@ class Decoded:
     @property
     def doubtful(self) -> bool:
         """Whether the text is probably wrong, and worth trying again by chance."""
-        return not self.silent and (self.looped or self.avg_logprob < self.thresholds.log_prob)
+        return not self.silent and (self.looped or self.thresholds.is_low(self.avg_logprob))
+
+    @property
+    def doubt(self) -> Doubt | None:
+        """What is still wrong with the text, if nothing better was found."""
+        if not self.doubtful:
+            return None
+        return "loop" if self.looped else "improbable"
 
     @property
     def suspicious(self) -> bool:

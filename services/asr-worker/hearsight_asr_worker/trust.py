@@ -33,12 +33,16 @@ class Thresholds:
         }
         return cls(**{name: value for name, value in asked.items() if value is not None})
 
+    def is_low(self, avg_logprob: float) -> bool:
+        """Whether the model holds its own text for improbable."""
+        return avg_logprob < self.log_prob
+
     def is_silence(self, text: str, *, no_speech_prob: float, avg_logprob: float) -> bool:
         """Whether there is no speech: the model says so, and does not trust its own words.
 
         Or wrote none: of music it may make a row of full stops.
         """
-        unsure = no_speech_prob > self.no_speech and avg_logprob < self.log_prob
+        unsure = no_speech_prob > self.no_speech and self.is_low(avg_logprob)
         return unsure or not any(character.isalnum() for character in text)
 
 

@@ -85,6 +85,7 @@ def segments_of(
                     avg_logprob=round(one.avg_logprob, 4),
                     no_speech_prob=round(one.no_speech_prob, 4),
                     compression_ratio=round(_ratio(one), 4),
+                    doubt="improbable" if thresholds.is_low(one.avg_logprob) else None,
                 )
             )
     return tuple(found)

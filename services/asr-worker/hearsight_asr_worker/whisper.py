@@ -22,11 +22,11 @@ from hearsight_asr_worker.engine import (
 )
 from hearsight_asr_worker.faults import fault_of
 from hearsight_asr_worker.in_order import in_order
-from hearsight_asr_worker.pauses import audible_frames, utterances
+from hearsight_asr_worker.pauses import FRAME_MS, audible_frames, utterances
 from hearsight_asr_worker.request import Request
 from hearsight_asr_worker.segmentation import published, segmented, settled, text_of
 from hearsight_asr_worker.stopwatch import Stopwatch
-from hearsight_core.contract import RecognitionOptions, Segment
+from hearsight_core.contract import Doubt, RecognitionOptions, Segment
 from hearsight_core.errors import LanguageUnsupportedError, RecognitionError
 
 _Features = NDArray[np.float32]
@@ -240,7 +240,16 @@ def _segments(one: _InWork, *, with_words: bool) -> tuple[Segment, ...]:
             avg_logprob=round(decoded.avg_logprob, 4),
             no_speech_prob=round(decoded.no_speech_prob, 4),
             compression_ratio=round(decoded.compression_ratio, 4),
+            doubt=_doubt_at((piece[0].start_ms + piece[-1].end_ms) // 2 - chunk.start_ms, done),
         )
         for piece in segmented(words)
         if text_of(piece)
     )
+
+
+def _doubt_at(place_ms: int, pieces: Sequence[tuple[int, Decoded]]) -> Doubt | None:
+    """What is doubtful about the piece that holds a place in the chunk.
+
+    Each piece comes with the frame it begins at; the first one with 0.
+    """
+    return [one for first, one in pieces if first * FRAME_MS <= max(0, place_ms)][-1].doubt

@@ -117,5 +117,6 @@ def segment_of(row: Row[tuple[object, ...]]) -> StoredSegment:
             no_speech_prob=columns["no_speech_prob"],
             compression_ratio=columns["compression_ratio"],
             channel=columns["channel"],
+            doubt=columns["doubt"],
         ),
     )

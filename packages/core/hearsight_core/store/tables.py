@@ -254,6 +254,7 @@ segments = Table(
     Column("no_speech_prob", Float, nullable=False),
     Column("compression_ratio", Float, nullable=False),
     Column("channel", Integer),
+    Column("doubt", Text),
     UniqueConstraint("job_id", "part_index", "chunk_index", "position"),
     CheckConstraint("start_ms >= 0 AND end_ms >= start_ms", name="span"),
 )

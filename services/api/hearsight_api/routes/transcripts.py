@@ -56,7 +56,7 @@ def transcript(
     write, media_type = WRITERS[wanted]
     name = quote(f"{job.filename or f'job-{job_id}'}.{wanted}", safe="")
     headers["Content-Disposition"] = f"inline; filename*=UTF-8''{name}"
-    text = write((item.segment for item in stored), partial=partial)
+    text = write((item.segment for item in stored if item.segment.said), partial=partial)
     return Response(text, media_type=f"{media_type}; charset=utf-8", headers=headers)
 
 
@@ -73,6 +73,6 @@ def _document(job: Job, stored: list[StoredSegment], *, partial: bool) -> Transc
         task=job.options.task,
         options=job.options,
         model=ModelView(**asdict(job.model)) if job.model else None,
-        text=" ".join(item.segment.text.strip() for item in stored),
+        text=" ".join(item.segment.text.strip() for item in stored if item.segment.said),
         segments=[TranscriptSegment(seq=item.seq, **dict(item.segment)) for item in stored],
     )
