@@ -62,8 +62,9 @@ format: $(VENV)/installed ## let ruff write what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/installed ## the whole path against the bare engine, as a ratio (docs/performance.md)
+bench: $(VENV)/installed ## how fast recordings become text, beside the bare engine; ends with 1 where a goal is missed (docs/performance.md)
 	$(BIN)/python -m tests.benchmarks.overhead
+	$(BIN)/python -m tests.benchmarks.recognition
 
 bench-load: $(VENV)/installed ## what the system bears; ends with 1 where a goal is missed (docs/performance.md)
 	$(BIN)/python -m tests.benchmarks.load

@@ -4,6 +4,7 @@ The clips and their texts come with the package pytest-audioeval; longer recordi
 joined in shuffled orders with pauses between, so that every word and its place are known.
 """
 
+import io
 import random
 import re
 import wave
@@ -132,13 +133,20 @@ def joined(
     )
 
 
-def write_wav(path: Path, audio: NDArray[np.int16]) -> Path:
-    """Writes mono 16 kHz `audio` as a WAV file and returns its path."""
-    with wave.open(str(path), "wb") as file:
+def wav(audio: NDArray[np.int16]) -> bytes:
+    """Mono 16 kHz `audio` as a WAV file."""
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE)
         file.writeframes(audio.astype("<i2").tobytes())
+    return content.getvalue()
+
+
+def write_wav(path: Path, audio: NDArray[np.int16]) -> Path:
+    """Writes mono 16 kHz `audio` as a WAV file and returns its path."""
+    path.write_bytes(wav(audio))
     return path
 
 

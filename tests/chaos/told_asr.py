@@ -2,7 +2,8 @@
 
 The words it finds are made from the samples, so that the same audio gives the same text wherever
 and however often it is heard. It takes `CHAOS_PACE` seconds for a second of audio, one chunk at a
-time as a device does, and writes down what it begins to hear in the file `CHAOS_HEARD`.
+time as a device does (or `CHAOS_STREAMS` at a time, as so many devices), and writes down what it
+begins to hear in the file `CHAOS_HEARD`.
 """
 
 import hashlib
@@ -25,18 +26,18 @@ SEGMENT_MS = 5_000
 class ToldEngine:
     """An engine that recognises nothing and behaves like one that does."""
 
-    def __init__(self, *, pace: float, heard: Path | None) -> None:
+    def __init__(self, *, pace: float, heard: Path | None, streams: int = 1) -> None:
         self.info = ModelInfo(
             name="told",
             revision=None,
             device="cpu",
             compute_type="int8",
             languages=frozenset({"en"}),
-            streams=1,
+            streams=streams,
         )
         self._pace = pace
         self._heard = heard
-        self._device = threading.Lock()
+        self._device = threading.BoundedSemaphore(streams)
 
     def check_options(self, options: RecognitionOptions) -> None:
         """Takes them all."""
@@ -102,7 +103,9 @@ def main() -> int:
     configure_logs(settings)
     heard = os.environ.get("CHAOS_HEARD")
     engine = ToldEngine(
-        pace=float(os.environ.get("CHAOS_PACE", "0.02")), heard=Path(heard) if heard else None
+        pace=float(os.environ.get("CHAOS_PACE", "0.02")),
+        heard=Path(heard) if heard else None,
+        streams=int(os.environ.get("CHAOS_STREAMS", "1")),
     )
     return serve(
         queue_of(TaskKind.TRANSCRIBE, settings.asr_pool),

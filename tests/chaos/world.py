@@ -45,6 +45,8 @@ QUICK: Mapping[str, str] = {
     "HEARSIGHT_ORPHAN_AGE_S": "20",
     "HEARSIGHT_SWEEP_INTERVAL_S": "2",
     "HEARSIGHT_PART_TARGET_S": "30",
+    # Parts of one length, however many workers are idle: texts are compared with another run's.
+    "HEARSIGHT_PART_SHORTEST_S": "30",
     "HEARSIGHT_SOCKET_TIMEOUT_S": "5",
     "HEARSIGHT_BEAM_SIZE": "1",
     "HEARSIGHT_ASR_STREAMS": "1",

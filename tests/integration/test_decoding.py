@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import faster_whisper
@@ -25,6 +25,7 @@ from hearsight_core.errors import (
     WorkerLostError,
 )
 from hearsight_download_worker.audio import Audio, open_audio
+from hearsight_download_worker.decoders import Decoders
 from tests.servers.media import media_folder
 from tests.speech import joined, silence, write_wav
 
@@ -40,6 +41,7 @@ def opened(
     max_duration_s: float = 3600,
     memory_mib: int = 512,
     check: Callable[[], None] = lambda: None,
+    decoders: Decoders | None = None,
 ) -> tuple[Audio, NDArray[np.int16]]:
     with open_audio(
         path,
@@ -47,6 +49,7 @@ def opened(
         max_duration_s=max_duration_s,
         start_ms=start_ms,
         check=check,
+        decoders=decoders,
     ) as audio:
         blocks = list(audio.blocks(7))
     return audio, np.concatenate(blocks) if blocks else silence(0)
@@ -443,3 +446,47 @@ def test_a_stretch_beyond_the_end_is_empty_and_the_length_is_told(
     audio, sound = stretch(path, 600_000, 700_000, jump=True)
     assert len(sound) == 0
     assert audio.duration_ms == pytest.approx(len(sides[0]) / 16, abs=200)
+
+
+@pytest.fixture
+def decoders() -> Iterator[Decoders]:
+    made = Decoders()
+    yield made
+    made.close()
+    assert children() == []
+
+
+def test_the_child_that_waits_takes_the_next_file(decoders: Decoders) -> None:
+    decoders.prepare()
+    decoders.prepare()
+    [waiting] = children()
+    path = media_folder() / "speech.wav"
+    with open_audio(path, memory_mib=512, max_duration_s=3600, decoders=decoders) as audio:
+        assert children() == [waiting]
+        assert np.array_equal(np.concatenate(list(audio.blocks(7))), joined(40).audio)
+
+
+def test_a_child_that_died_while_it_waited_costs_no_job(decoders: Decoders) -> None:
+    decoders.prepare()
+    [waiting] = children()
+    waiting.kill()
+    waiting.wait()
+    _, sound = opened(media_folder() / "speech.wav", decoders=decoders)
+    assert np.array_equal(sound, joined(40).audio)
+
+
+def test_the_child_that_waits_ends_with_its_worker() -> None:
+    worker = """
+import sys, time
+from hearsight_download_worker.decoders import Decoders
+decoders = Decoders()
+decoders.prepare()
+print(flush=True)
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", worker], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        [waiting] = psutil.Process(process.pid).children()
+        process.kill()
+    waiting.wait(60)

@@ -90,7 +90,7 @@ Run = Callable[[Worker, Hint], object]
 
 
 @pytest.fixture
-def run(settings: DownloadSettings, noticing: Noticing) -> Run:
+def run(settings: DownloadSettings, noticing: Noticing) -> Iterator[Run]:
     """Has a worker download what a hint names; returns how that ended."""
     download = Downloader(settings)
 
@@ -100,7 +100,8 @@ def run(settings: DownloadSettings, noticing: Noticing) -> Run:
         assert outcome is not None
         return outcome["outcome"]
 
-    return done
+    yield done
+    download.close()
 
 
 def test_media_that_is_stored_when_the_drain_comes_is_not_fetched_again(

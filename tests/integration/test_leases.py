@@ -259,3 +259,26 @@ def test_a_done_task_is_never_claimed_again(database: Database) -> None:
     _, ids = cut(database, parts=2)
     transcribed(database, ids[0])
     assert claim(database, ids[0]) is None
+
+
+def _idle(database: Database, job_id: int) -> int:
+    return leases.idle_streams(database, ASR, job_id=job_id, within_s=30)
+
+
+def test_idle_are_the_streams_that_other_jobs_leave(database: Database) -> None:
+    mine = downloading(database)
+    assert _idle(database, mine.job.id) == 0
+    for owner, slots in (("one", 3), ("two", 3), ("small", 1), ("draining", 0)):
+        leases.heartbeat(database, owner=owner, queue=ASR, slots=slots, held={}, lease_s=60)
+    leases.heartbeat(database, owner="other", queue=DOWNLOAD, slots=9, held={}, lease_s=60)
+    assert _idle(database, mine.job.id) == 5
+
+    add_part(database, mine.task, 0)
+    claimed(database, add_part(database, mine.task, 1))
+    assert _idle(database, mine.job.id) == 5, "its own parts take nothing from it"
+
+    _, [running, *_] = cut(database, parts=3)
+    claimed(database, running)
+    assert _idle(database, mine.job.id) == 2
+    cut(database, parts=9)
+    assert _idle(database, mine.job.id) == 0

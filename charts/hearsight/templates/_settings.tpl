@@ -41,6 +41,7 @@ HEARSIGHT_ASR_POOLS: {{ join "," $pools }}
   "downloadTimeoutS" "DOWNLOAD_TIMEOUT_S"
   "socketTimeoutS" "SOCKET_TIMEOUT_S"
   "partTargetS" "PART_TARGET_S"
+  "partShortestS" "PART_SHORTEST_S"
   "vadThreshold" "VAD_THRESHOLD"
   "fetcherMemoryMib" "FETCHER_MEMORY_MIB"
   "decoderMemoryMib" "DECODER_MEMORY_MIB"

@@ -271,6 +271,11 @@ class DownloadSettings(WorkerSettings):
     part_target_s: float = Field(
         150, ge=30, description="Speech a part aims to hold, seconds; parts are cut at silences."
     )
+    part_shortest_s: float = Field(
+        15,
+        ge=10,
+        description="Speech a part aims to hold where ASR workers are idle, seconds, at least.",
+    )
     vad_threshold: float = Field(
         0.5, gt=0, lt=1, description="Probability from which the VAD takes sound for speech."
     )

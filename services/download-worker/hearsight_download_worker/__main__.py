@@ -4,6 +4,7 @@ import argparse
 import json
 import subprocess
 import sys
+from contextlib import closing
 
 import structlog
 
@@ -54,12 +55,13 @@ def main() -> int:
     # Imported here, so that --check can tell which of them is missing.
     from hearsight_download_worker.tasks import Downloader  # noqa: PLC0415
 
-    return serve(
-        queue_of(TaskKind.DOWNLOAD),
-        settings,
-        slots=settings.worker_concurrency or DEFAULT_SLOTS,
-        work=Downloader(settings),
-    )
+    with closing(Downloader(settings)) as work:
+        return serve(
+            queue_of(TaskKind.DOWNLOAD),
+            settings,
+            slots=settings.worker_concurrency or DEFAULT_SLOTS,
+            work=work,
+        )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ from hearsight_core.errors import (
     UnsupportedError,
     WorkerLostError,
 )
-from hearsight_download_worker.child import Heard, started
+from hearsight_download_worker.child import Heard
+from hearsight_download_worker.decoders import Decoders
 
 SAMPLE_RATE_HZ: Final = 16_000
 
@@ -138,6 +139,7 @@ def open_audio(
     to_ms: int | None = None,
     channel: int | None = None,
     check: Callable[[], None] = lambda: None,
+    decoders: Decoders | None = None,
 ) -> Iterator[Audio]:
     """Decodes the sound of the file at `path`, in a child that ends with the context.
 
@@ -152,6 +154,7 @@ def open_audio(
         to_ms: Where it ends; None: with the recording.
         channel: The one channel to decode, from 0; None: all of them, mixed.
         check: Called before every read and each half second; it raises to stop.
+        decoders: Where the child comes from, if one may be waiting there.
 
     Raises:
         NoAudioError: the file has no audio track.
@@ -170,12 +173,7 @@ def open_audio(
     }
     with (
         path.open("rb") as media,
-        started(
-            "hearsight_download_worker.decoder",
-            json.dumps(order),
-            stdin=media,
-            stderr=subprocess.PIPE,
-        ) as process,
+        (decoders or Decoders()).decoding(media, order) as process,
     ):
         child = _Child(process, check)
         header = child.header()

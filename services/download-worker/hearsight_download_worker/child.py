@@ -6,6 +6,7 @@ harms the child it runs in and nothing else.
 
 import os
 import select
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -24,27 +25,31 @@ MAX_LINE_BYTES: Final = 1024 * 1024
 """Longest line a child may say."""
 
 
-@contextmanager
-def started(
+def start(
     module: str,
     *arguments: str,
-    stdin: IO[bytes] | int,
+    stdin: IO[bytes] | socket.socket | int,
     stderr: IO[bytes] | int,
     env: Mapping[str, str] | None = None,
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a module of ours as a child, and ends it with the block.
+) -> subprocess.Popen[bytes]:
+    """Runs a module of ours as a child.
 
     `env` is what it sees on top of the few variables that a program needs to run.
     """
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-I", "-m", module, *arguments],
-        stdin=stdin,
+        stdin=stdin if isinstance(stdin, int) else stdin.fileno(),
         stdout=subprocess.PIPE,
         stderr=stderr,
         bufsize=0,
         env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         | dict(env or {}),
     )
+
+
+@contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """Ends a child with the block."""
     with process:
         try:
             yield process

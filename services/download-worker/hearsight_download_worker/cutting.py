@@ -3,11 +3,12 @@
 The audio is looked at in windows of a few minutes. In each, Silero VAD finds the speech, the speech
 is put together into chunks of up to 30 s, as Whisper takes them, and a part is made of the first
 chunks that hold as much speech as was asked for. The next window begins where that part ends, and
-nothing else is carried over: so cutting can go on after any part and gives the same parts again.
+nothing else is carried over: so cutting can go on after any part, and gives the same parts again
+where as many workers are idle.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,15 +33,16 @@ class CutOptions:
     """How to cut.
 
     Attributes:
-        part_target_s: Speech a part aims to hold, seconds.
+        part_target_s: Speech a part aims to hold at most, seconds.
         vad_threshold: Probability from which the VAD takes sound for speech.
         min_speech_ms: Shorter sounds are no speech.
         min_silence_ms: Silence that ends a span of speech. 160 ms are what faster-whisper's batched
             pipeline asks of the VAD.
         speech_pad_ms: Sound that is kept before and after a span. 400 ms are faster-whisper's own.
-        first_part_target_s: The same for a recording's first part: shorter, so that recognition
-            begins while the rest is still being cut, and that a recording of a few minutes is
-            shared between workers. 60 s fill a batch of two chunks, the least worth a batch.
+        part_shortest_s: Speech a part aims to hold at least, however many workers are idle.
+        first_part_target_s: What the first part for each idle worker aims to hold at most: shorter,
+            so that recognition begins while the rest is still being cut, everywhere. 30 s are one
+            window of Whisper's.
         max_chunk_s: Longest chunk, seconds; Whisper's window.
         bridge_s: Longest silence within a chunk, seconds, between the VAD's padded spans. A chunk
             costs the same however much of it is silence, so bridging saves work; but long silence
@@ -53,7 +55,8 @@ class CutOptions:
     min_speech_ms: int = 0
     min_silence_ms: int = 160
     speech_pad_ms: int = 400
-    first_part_target_s: float = 60
+    part_shortest_s: float = 15
+    first_part_target_s: float = 30
     max_chunk_s: float = 30
     bridge_s: float = 2
 
@@ -61,6 +64,26 @@ class CutOptions:
     def open_end_ms(self) -> int:
         """How near to a window's end speech may still go on after it."""
         return self.min_silence_ms + self.speech_pad_ms + _OPEN_END_MS
+
+    def target_s(self, index: int, left_s: float | None, idle: int) -> float:
+        """Speech that part `index` aims to hold, seconds.
+
+        Parts become shorter towards the recording's end, so that all workers end together: each is
+        half of what an idle worker's share of the rest would be ("factoring" of S. Flynn Hummel, E.
+        Schonberg, L. E. Flynn, CACM 35(8), 1992). Where nobody is idle, they stay long: short ones
+        would only cost more.
+
+        Args:
+            index: The part's number, from 0.
+            left_s: What is left of the recording, seconds; None if nobody knows.
+            idle: How many parts could be recognised at once.
+        """
+        target_s = self.part_target_s
+        if index < max(1, idle):
+            target_s = min(target_s, self.first_part_target_s)
+        if idle > 1 and left_s is not None and left_s > 0:
+            target_s = min(target_s, left_s / (2 * idle))
+        return max(target_s, min(self.part_shortest_s, self.part_target_s))
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,50 +146,62 @@ class Cutter:
         """The number of the part after the last one."""
         return self._index
 
-    def cut(self, blocks: Iterable[NDArray[np.int16]]) -> Iterator[Part]:
+    def cut(
+        self,
+        blocks: Iterable[NDArray[np.int16]],
+        *,
+        length_ms: int | None = None,
+        idle: Callable[[], int] = lambda: 1,
+    ) -> Iterator[Part]:
         """The parts of the recording, each as soon as it is known; none for silence.
 
         Holds one window of audio: as long as the speech asked for, a quarter more, and a chunk.
 
         Args:
             blocks: The audio from `start_ms` on, mono int16 at 16 kHz, in pieces of any size.
+            length_ms: How long the recording is, if its header says so.
+            idle: How many parts could be recognised at once; asked before each part.
         """
         window = _Window(blocks)
         position_ms = self.start_ms
         while True:
-            samples, is_last = window.fill(self._window_ms() * _PER_MS)
+            left_s = None if length_ms is None else (length_ms - position_ms) / 1000
+            target_s = self._options.target_s(self._index, left_s, idle())
+            samples, is_last = window.fill(self._window_ms(target_s) * _PER_MS)
             self.duration_ms = position_ms + len(samples) // _PER_MS
-            chunks = self._chunks(samples)
-            count = self._cut_after(chunks, len(samples) // _PER_MS, is_last=is_last)
+            chunks = self._chunks(samples, target_s)
+            count = self._cut_after(chunks, len(samples) // _PER_MS, target_s, is_last=is_last)
             if count:
                 yield self._part(samples, chunks[:count], position_ms)
                 used_ms = chunks[count - 1].end
             elif is_last:
                 return
             else:
-                used_ms = self._silence(chunks)
+                used_ms = self._silence(chunks, target_s)
             window.drop(used_ms * _PER_MS)
             position_ms += used_ms
 
-    def _target_ms(self) -> float:
-        options = self._options
-        first = self._index == 0
-        target_s = options.first_part_target_s if first else options.part_target_s
-        return 1000 * min(target_s, options.part_target_s)
+    def _longest_chunk_s(self, target_s: float) -> float:
+        """How far spans are put together: no chunk is longer than a part should be.
 
-    def _window_ms(self) -> int:
-        options = self._options
-        lookahead_ms = (options.max_chunk_s + options.bridge_s) * 1000 + options.open_end_ms
-        return round(self._target_ms() * _LATEST + lookahead_ms)
+        One span of speech without a pause may be.
+        """
+        return min(self._options.max_chunk_s, target_s)
 
-    def _chunks(self, samples: NDArray[np.int16]) -> list[_Chunk]:
+    def _window_ms(self, target_s: float) -> int:
+        options = self._options
+        whole_s = max(target_s * _LATEST + self._longest_chunk_s(target_s), options.max_chunk_s)
+        return round((whole_s + options.bridge_s) * 1000 + options.open_end_ms)
+
+    def _chunks(self, samples: NDArray[np.int16], target_s: float) -> list[_Chunk]:
         """The window's speech in chunks as long as they may be."""
+        longest_ms = self._longest_chunk_s(target_s) * 1000
         chunks: list[_Chunk] = []
         for start, end in self._spans(samples):
             last = chunks[-1] if chunks else None
             if (
                 last is not None
-                and end - last.start <= self._options.max_chunk_s * 1000
+                and end - last.start <= longest_ms
                 and start - last.end <= self._options.bridge_s * 1000
             ):
                 last.end = end
@@ -188,9 +223,11 @@ class Cutter:
             for number, (start, end) in enumerate(spans)
         ]
 
-    def _cut_after(self, chunks: list[_Chunk], window_ms: int, *, is_last: bool) -> int:
+    def _cut_after(
+        self, chunks: list[_Chunk], window_ms: int, target_s: float, *, is_last: bool
+    ) -> int:
         """How many of the chunks make the next part; 0: the window holds none that is whole."""
-        target = self._target_ms()
+        target = target_s * 1000
         closed = len(chunks) if is_last else self._closed(chunks, window_ms)
         starts = [one.start for one in chunks[1:]] + [math.inf if is_last else window_ms]
         speech = 0
@@ -222,11 +259,11 @@ class Cutter:
         self._index += 1
         return part
 
-    def _silence(self, chunks: list[_Chunk]) -> int:
+    def _silence(self, chunks: list[_Chunk], target_s: float) -> int:
         """How much of a window without a whole chunk can go: all up to its first speech."""
         if chunks:
             return chunks[0].start
-        return self._window_ms() - self._options.open_end_ms
+        return self._window_ms(target_s) - self._options.open_end_ms
 
 
 class _Window:

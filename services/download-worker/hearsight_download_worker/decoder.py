@@ -1,9 +1,14 @@
 """Decodes one media file, in a process of its own: `python -m hearsight_download_worker.decoder`.
 
 The file may come from anyone, and decoders have bugs. So this process has what it needs and nothing
-else: the file is its standard input; it can open no other file or connection, start no process, and
-write to no file; its memory and CPU time are limited. A playlist or a container that refers to
-other places is refused. Whatever happens in here ends this process and harms no other.
+else: the file becomes its standard input; it can open no other file or connection, start no
+process, and write to no file; its memory and CPU time are limited. A playlist or a container that
+refers to other places is refused. Whatever happens in here ends this process and harms no other.
+
+It waits for the file on the socket that is its standard input at first. The file comes together
+with its order, a JSON object: `memory_mib`, `cpu_s`, the stretch that is wanted (`from_ms`, and
+`to_ms` or null), `start_ms` in it, up to which sound is left out, and the number of a `channel` or
+null.
 
 Standard output is one line of JSON, the header, then the sound: mono int16 little-endian, 16 kHz,
 of all channels mixed or of one alone.
@@ -12,13 +17,14 @@ with the kind `unsupported` or `no_audio`, and then nothing follows. Standard er
 with one line of JSON, `{"samples": all decoded, "cut_off": whether the file broke off}`, without
 which the decoder has failed.
 
-This module imports no more than it must: its start is part of every job's waiting time.
+This module imports no more than it must: its start can be part of a job's waiting time.
 """
 
 import json
 import os
 import resource
 import signal
+import socket
 import sys
 from typing import IO, Any, Final, NoReturn
 
@@ -58,6 +64,7 @@ _SECOND_TRACK: Final = (
     Disposition.visual_impaired | Disposition.comment | Disposition.descriptions | Disposition.dub
 )
 _READ_BYTES: Final = 1024 * 1024
+_MAX_ORDER_BYTES: Final = 4096
 
 
 class _RefusedError(Exception):
@@ -70,14 +77,12 @@ class _RefusedError(Exception):
 
 
 def main() -> int:
-    """Decodes standard input as the JSON in the first argument says; returns the exit code.
-
-    The argument holds `memory_mib`, `cpu_s`, the stretch that is wanted (`from_ms`, and `to_ms` or
-    null), `start_ms` in it, up to which sound is left out, and the number of a `channel` or null.
-    """
+    """Waits for a file and decodes it; returns the exit code."""
     # Ctrl-C goes to everybody at the terminal; when this one has to end, the worker says.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    order: dict[str, Any] = json.loads(sys.argv[1])
+    order = _order()
+    if order is None:
+        return 0
     _confine(order["memory_mib"], order["cpu_s"])
     with open(1, "wb", buffering=_READ_BYTES) as out:
         try:
@@ -100,6 +105,21 @@ def main() -> int:
             return 0
     sys.stderr.write(json.dumps({"samples": decoding.samples, "cut_off": decoding.cut_off}) + "\n")
     return 0
+
+
+def _order() -> dict[str, Any] | None:
+    """What to do with the file that is the standard input from here on; None: nothing comes."""
+    with socket.socket(fileno=0) as orders:
+        told, files, _, _ = socket.recv_fds(orders, _MAX_ORDER_BYTES, 1)
+    if not told:
+        return None
+    [media] = files
+    # The socket was 0 and is closed: there may be no other descriptor than these three.
+    if media != 0:
+        os.dup2(media, 0)
+        os.close(media)
+    order: dict[str, Any] = json.loads(told)
+    return order
 
 
 def _confine(memory_mib: int, cpu_s: int) -> None:

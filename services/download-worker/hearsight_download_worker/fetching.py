@@ -23,7 +23,7 @@ from hearsight_core.errors import (
     UnsupportedError,
     WorkerLostError,
 )
-from hearsight_download_worker.child import Heard, started
+from hearsight_download_worker.child import Heard, ended, start
 from hearsight_download_worker.fetch import Fetched, FetchLimits, FetchProgress
 from hearsight_download_worker.fetcher import Order
 
@@ -83,8 +83,10 @@ def fetch_apart(
     home = {name: str(folder) for name in ("HOME", "TMPDIR", "DENO_DIR")}
     with (
         tempfile.TemporaryFile() as words,
-        started(
-            "hearsight_download_worker.fetcher", stdin=subprocess.PIPE, stderr=words, env=home
+        ended(
+            start(
+                "hearsight_download_worker.fetcher", stdin=subprocess.PIPE, stderr=words, env=home
+            )
         ) as process,
     ):
         assert process.stdin is not None  # noqa: S101  it was asked for

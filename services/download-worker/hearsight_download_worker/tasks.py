@@ -6,6 +6,7 @@ import tempfile
 import time
 import uuid
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from hearsight_core import sound
 from hearsight_core.addresses import AddressGuard
+from hearsight_core.broker import WORKER_SEEN_WITHIN_S
 from hearsight_core.contract import (
     STAGE_PERCENT,
     RecognitionOptions,
@@ -23,18 +25,20 @@ from hearsight_core.contract import (
     queue_of,
 )
 from hearsight_core.errors import ClipOutsideError, UnsupportedError
-from hearsight_core.jobs import Part
+from hearsight_core.jobs import Job, Part
 from hearsight_core.lease import Lease
 from hearsight_core.messages import render
 from hearsight_core.settings import DownloadSettings
 from hearsight_core.storage import job_prefix, parts_prefix
-from hearsight_core.store import work
+from hearsight_core.store import leases, work
+from hearsight_core.store.database import Database
 from hearsight_core.store.work import Media
 from hearsight_core.telemetry.metrics import DOWNLOADED_BYTES
 from hearsight_core.telemetry.told import stage
 from hearsight_core.worker_process import Context
 from hearsight_download_worker.audio import Audio, open_audio
 from hearsight_download_worker.cutting import CutOptions, Cutter
+from hearsight_download_worker.decoders import Decoders
 from hearsight_download_worker.download_news import DownloadNews
 from hearsight_download_worker.fetch import Fetched, FetchLimits
 from hearsight_download_worker.fetching import fetch_apart
@@ -64,6 +68,16 @@ def sweep_scratch(folder: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
+def idle_streams(database: Database, job: Job) -> int:
+    """How many parts of the job could be recognised at once."""
+    return leases.idle_streams(
+        database,
+        queue_of(TaskKind.TRANSCRIBE, job.pool),
+        job_id=job.id,
+        within_s=WORKER_SEEN_WITHIN_S,
+    )
+
+
 class Downloader:
     """What a download worker does with a task: fetch, store, decode, find the speech, cut."""
 
@@ -72,7 +86,12 @@ class Downloader:
         self._scratch = settings.scratch_dir or Path(tempfile.gettempdir())
         self._scratch.mkdir(parents=True, exist_ok=True)
         self._guard = AddressGuard(settings.allow_hosts)
+        self._decoders = Decoders()
         sweep_scratch(self._scratch)
+
+    def close(self) -> None:
+        """Ends the decoder that waits for the next job."""
+        self._decoders.close()
 
     def __call__(self, lease: Lease, context: Context) -> None:
         """Brings the leased job to the point where only recognition is left.
@@ -94,8 +113,11 @@ class Downloader:
             else:
                 with stage("fetch"):
                     path = self._stored(lease, context, lease.job.media_key, Path(folder))
-            with stage("cut"):
-                self._cut(lease, context, path)
+            try:
+                with stage("cut"):
+                    self._cut(lease, context, path)
+            finally:
+                self._decoders.prepare()
 
     def _fetch(self, lease: Lease, context: Context, folder: Path) -> Fetched:
         assert lease.job.source_url is not None, "a job without media has a URL"  # noqa: S101
@@ -204,12 +226,17 @@ class Downloader:
             to_ms=options.to_ms,
             channel=channel,
             check=lease.check,
+            decoders=self._decoders,
         ) as audio:
             if audio.info.duration_ms is not None:
                 worker.publish(
                     work.set_duration(worker.database, lease.task, audio.info.duration_ms)
                 )
-            for found in cutter.cut(audio.blocks(BLOCK_S)):
+            for found in cutter.cut(
+                audio.blocks(BLOCK_S),
+                length_ms=_end_ms(audio, options),
+                idle=partial(idle_streams, worker.database, lease.job),
+            ):
                 self._add(
                     lease,
                     context,
@@ -256,7 +283,11 @@ class Downloader:
 
 def cut_options(options: RecognitionOptions, settings: DownloadSettings) -> CutOptions:
     """How to cut a job: as it asks for, else as the worker's settings say."""
-    own = CutOptions(part_target_s=settings.part_target_s, vad_threshold=settings.vad_threshold)
+    own = CutOptions(
+        part_target_s=settings.part_target_s,
+        part_shortest_s=settings.part_shortest_s,
+        vad_threshold=settings.vad_threshold,
+    )
     return replace(
         own,
         vad_threshold=_either(options.vad_threshold, own.vad_threshold),
@@ -268,6 +299,12 @@ def cut_options(options: RecognitionOptions, settings: DownloadSettings) -> CutO
 
 def _either(asked: Number | None, own: Number) -> Number:
     return own if asked is None else asked
+
+
+def _end_ms(audio: Audio, options: RecognitionOptions) -> int | None:
+    """Where the stretch that is wanted ends, as far as the header tells."""
+    ends = [end for end in (audio.info.duration_ms, options.to_ms) if end is not None]
+    return min(ends, default=None)
 
 
 def _channels(audio: Audio, options: RecognitionOptions) -> int:

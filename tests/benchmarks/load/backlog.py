@@ -16,9 +16,9 @@ from hearsight_core.errors import QueuedJobsError
 from hearsight_core.keys import Quota
 from hearsight_core.store import counts, hints, leases, listing, outcomes, quotas
 from hearsight_core.store.database import Database
-from tests.benchmarks.load.goals import Goal, at_most
-from tests.benchmarks.load.stand import NOWHERE, Stand
+from tests.benchmarks.goals import Goal, at_most
 from tests.benchmarks.load.traffic import request, send
+from tests.benchmarks.stand import NOWHERE, Stand
 from tests.store import DOWNLOAD, EN, accepted, fill, rows
 
 FEW, MANY = 100, 100_000

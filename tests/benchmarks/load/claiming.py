@@ -14,8 +14,8 @@ from hearsight_core.contract import Hint
 from hearsight_core.settings import CoreSettings
 from hearsight_core.store.database import Database
 from hearsight_core.store.hints import Due
-from tests.benchmarks.load.goals import Goal, at_least, exactly
-from tests.benchmarks.load.stand import Stand, Used
+from tests.benchmarks.goals import Goal, at_least, exactly
+from tests.benchmarks.stand import Stand, Used
 from tests.store import DOWNLOAD, fill, rows
 
 WANTED = 200

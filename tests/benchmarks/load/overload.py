@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import uvloop
 
-from tests.benchmarks.load.goals import Goal, at_most, exactly
-from tests.benchmarks.load.stand import Stand, resident_bytes
+from tests.benchmarks.goals import Goal, at_most, exactly
 from tests.benchmarks.load.traffic import place_of, request
+from tests.benchmarks.stand import Stand, resident_bytes
 from tests.store import fill
 
 UPLOADS, UPLOAD_PLACES = 48, 16

@@ -5,9 +5,9 @@ import random
 from hearsight_core.jobs import progress_of
 from hearsight_core.progress import News
 from hearsight_core.store import listing
-from tests.benchmarks.load.goals import Goal, at_least, exactly
-from tests.benchmarks.load.stand import Stand, Used
+from tests.benchmarks.goals import Goal, at_least, exactly
 from tests.benchmarks.load.traffic import for_seconds, request, send
+from tests.benchmarks.stand import Stand, Used
 from tests.store import fill
 
 WANTED = 2000

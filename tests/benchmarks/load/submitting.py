@@ -2,9 +2,9 @@
 
 import json
 
-from tests.benchmarks.load.goals import Goal, at_least, exactly
-from tests.benchmarks.load.stand import NOWHERE, Stand, Used
+from tests.benchmarks.goals import Goal, at_least, exactly
 from tests.benchmarks.load.traffic import for_seconds, request, send
+from tests.benchmarks.stand import NOWHERE, Stand, Used
 from tests.store import rows
 
 WANTED = 500

@@ -9,9 +9,9 @@ import uvloop
 from hearsight_core.progress import News
 from hearsight_core.settings import CoreSettings
 from hearsight_core.storage import ObjectStorage
-from tests.benchmarks.load.goals import Goal, exactly
-from tests.benchmarks.load.stand import Stand, Used, resident_bytes
+from tests.benchmarks.goals import Goal, exactly
 from tests.benchmarks.load.traffic import place_of, request
+from tests.benchmarks.stand import Stand, Used, resident_bytes
 from tests.servers.api import Api, Served
 from tests.servers.recogniser import Recogniser
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Connection, delete, exists, func, or_, select, tuple_, update
+from sqlalchemy import Connection, delete, exists, func, or_, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from hearsight_core.contract import TERMINAL, Hint, JobStatus
@@ -175,6 +175,37 @@ def live_slots(database: Database, queue: str, *, within_s: float) -> int:
             )
         ).scalar()
         return int(slots or 0)
+
+
+_IDLE_STREAMS = text("""
+WITH live AS (
+    -- A worker has a slot more than streams, for the part whose audio is to be there in time.
+    SELECT coalesce(sum(greatest(slots - 1, 1)), 0) AS streams FROM workers
+    WHERE queue = :queue AND slots > 0 AND seen_at > now() - :within
+),
+others AS (
+    SELECT count(*) AS tasks FROM (
+        SELECT FROM (
+            SELECT job_id FROM tasks WHERE state = 'running' AND queue = :queue
+            UNION ALL
+            SELECT job_id FROM tasks WHERE state = 'waiting' AND queue = :queue
+        ) AS every
+        -- More than there are streams make no difference: a long queue is not counted to the end.
+        WHERE job_id <> :job_id LIMIT (SELECT streams FROM live)
+    ) AS taken
+)
+SELECT live.streams - others.tasks FROM live, others
+""")
+
+
+def idle_streams(database: Database, queue: str, *, job_id: int, within_s: float) -> int:
+    """Counts the parts of the job that the live workers of `queue` could recognise at once.
+
+    These are their streams, less what other jobs have in work or waiting.
+    """
+    values = {"queue": queue, "job_id": job_id, "within": timedelta(seconds=within_s)}
+    with database.begin() as connection:
+        return int(connection.execute(_IDLE_STREAMS, values).scalar_one())
 
 
 def note_end(database: Database, owner: str, error: HearSightError) -> None:

@@ -13,10 +13,15 @@ class Goal:
     missed: bool
 
 
-def at_least(what: str, wanted: float, reached: float, unit: str, *, remark: str = "") -> Goal:
+def at_least(
+    what: str, wanted: float, reached: float, unit: str, *, remark: str = "", digits: int = 0
+) -> Goal:
     """More is better."""
     return Goal(
-        what, f"{wanted:,.0f} {unit}", f"{reached:,.0f} {unit}{remark}", missed=reached < wanted
+        what,
+        f"{wanted:,.{digits}f} {unit}",
+        f"{reached:,.{digits}f} {unit}{remark}",
+        missed=reached < wanted,
     )
 
 
@@ -30,3 +35,8 @@ def at_most(what: str, wanted: float, reached: float, unit: str, *, remark: str 
 def exactly(what: str, wanted: int, reached: int, unit: str, *, remark: str = "") -> Goal:
     """Nothing else will do."""
     return Goal(what, f"{wanted:,} {unit}", f"{reached:,} {unit}{remark}", missed=reached != wanted)
+
+
+def told(what: str, reached: str) -> Goal:
+    """A figure that belongs to the picture and has no goal of its own."""
+    return Goal(what, "", reached, missed=False)

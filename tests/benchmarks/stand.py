@@ -21,7 +21,7 @@ from tests.servers import api
 from tests.servers.api import Api
 from tests.store import rows
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 NOWHERE = "http://127.0.0.1:9/talk.mp4"
 """An address that may be fetched, for jobs that no worker takes."""

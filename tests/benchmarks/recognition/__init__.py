@@ -1,0 +1,1 @@
+"""How fast recordings become text: `python -m tests.benchmarks.recognition SUBJECT ...`."""

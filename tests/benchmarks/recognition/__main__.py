@@ -1,0 +1,32 @@
+"""Runs the benchmarks, prints the table, ends with 1 if a goal was missed: part of `make bench`."""
+
+import argparse
+import sys
+
+from tests.benchmarks import table
+from tests.benchmarks.recognition import clips, fan_out, first_words, memory, overhead
+
+SUBJECTS: table.Subjects = {
+    "clips": clips.measure,
+    "first_words": first_words.measure,
+    "fan_out": fan_out.measure,
+    "overhead": overhead.measure,
+    "memory": memory.measure,
+}
+LIBRARIES = ("faster-whisper", "ctranslate2", "onnxruntime", "av", "celery", "sqlalchemy")
+
+
+def main() -> int:
+    """Measures the subjects asked for; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.recognition", description=__doc__
+    )
+    parser.add_argument(
+        "subjects", nargs="*", choices=[*SUBJECTS, []], metavar="SUBJECT", help=", ".join(SUBJECTS)
+    )
+    wanted = parser.parse_args().subjects or list(SUBJECTS)
+    return table.run(SUBJECTS, wanted, LIBRARIES)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
