@@ -48,10 +48,11 @@ class ToldEngine:
         options: RecognitionOptions,
         language: str,
         *,
+        head_start_s: float = 0,
         go_on: Callable[[], bool] = to_the_end,
     ) -> Iterator[ChunkResult]:
-        """Words for each chunk, after as long as they take."""
-        del language
+        """Words for each chunk, after as long as they take; nobody goes first."""
+        del language, head_start_s
         for chunk in chunks:
             with self._device:
                 if not go_on():

@@ -97,6 +97,22 @@ def test_only_equal_requests_share_a_batch_and_the_oldest_goes_first(
     assert device.batches == [("en", [0]), ("fr", [1, 3]), ("en", [2])]
 
 
+def test_what_has_a_head_start_enters_the_next_batch_and_nothing_waits_longer_than_that(
+    make: Make, device: Device
+) -> None:
+    batcher = make(device.run, batch_size=2)
+    device.hold()
+    futures = submit(batcher, "en", [0])
+    assert device.busy.acquire(timeout=30)
+    futures += submit(batcher, "en", [1, 2, 3])
+    futures += batcher.submit([("en", 4)], head_start_s=600)
+    futures += batcher.submit([("en", 5)], head_start_s=-600)
+    futures += submit(batcher, "en", [6])
+    device.release()
+    assert [future.result(30) for future in futures] == [0, 2, 4, 6, 8, 10, 12]
+    assert [items for _, items in device.batches] == [[0], [4, 1], [2, 3], [6, 5]]
+
+
 def test_few_items_are_shared_evenly_among_idle_streams(make: Make, device: Device) -> None:
     batcher = make(device.run, streams=2)
     # Both streams have worked once and wait again before the items come.

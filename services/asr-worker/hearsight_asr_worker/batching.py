@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 import structlog
 
+from hearsight_asr_worker.batch_size import BatchSize
 from hearsight_asr_worker.faults import fault_of
 from hearsight_asr_worker.stopwatch import Stopwatch
 from hearsight_core.errors import (
@@ -39,6 +41,8 @@ class _Entry(Generic[Key, Item, Result]):
     key: Key
     item: Item
     future: Future[Result]
+    rank: float
+    """Its place among those that wait: seconds by the monotonic clock."""
     said_of: dict[str, Any]
     """What the log says of the task that handed the item in."""
 
@@ -50,7 +54,8 @@ class Batcher(Generic[Key, Item, Result]):
     evenly among the streams that are idle, for two half batches side by side end sooner than one
     whole batch. A batch that fails is halved, again and again, until what can't be done is alone
     and all else is done. If the device's memory was too small for it, later batches are no larger
-    than what fitted.
+    than what fitted; once many have fitted, they may be twice as large again, for the memory may
+    have been somebody else's for a while.
     """
 
     def __init__(
@@ -65,7 +70,7 @@ class Batcher(Generic[Key, Item, Result]):
         self._run = run
         self._observe = observe
         self._stopwatch = stopwatch or Stopwatch()
-        self._limit = batch_size
+        self._size = BatchSize(batch_size)
         self._changed = threading.Condition()
         self._waiting: list[_Entry[Key, Item, Result]] = []
         self._idle = 0
@@ -77,8 +82,13 @@ class Batcher(Generic[Key, Item, Result]):
         for thread in self._threads:
             thread.start()
 
-    def submit(self, items: Sequence[tuple[Key, Item]]) -> list[Future[Result]]:
+    def submit(
+        self, items: Sequence[tuple[Key, Item]], *, head_start_s: float = 0
+    ) -> list[Future[Result]]:
         """Hands in `items`, each with its key, together.
+
+        They go before what was handed in up to `head_start_s` seconds ago, but never before a batch
+        that has begun; a negative one lets others go first for so long, and no longer.
 
         Cancelling a future takes its item back if it still waits.
 
@@ -86,10 +96,14 @@ class Batcher(Generic[Key, Item, Result]):
         device is gone, and RecognitionError if its item fails for another reason.
         """
         said_of = structlog.contextvars.get_contextvars()
-        entries = [_Entry[Key, Item, Result](key, item, Future(), said_of) for key, item in items]
+        rank = time.monotonic() - head_start_s
+        entries = [
+            _Entry[Key, Item, Result](key, item, Future(), rank, said_of) for key, item in items
+        ]
         with self._changed:
             if self._end is None:
                 self._waiting += entries
+                self._waiting.sort(key=attrgetter("rank"))
                 self._changed.notify_all()
             else:
                 _fail(entries, self._end)
@@ -151,8 +165,8 @@ class Batcher(Generic[Key, Item, Result]):
                 self._idle -= 1
 
     def _pick(self) -> list[_Entry[Key, Item, Result]]:
-        """Takes this stream's share of what waits: the oldest, and others of the same key."""
-        share = min(math.ceil(len(self._waiting) / self._idle), self._limit)
+        """Takes this stream's share of what waits: the first, and others of the same key."""
+        share = min(math.ceil(len(self._waiting) / self._idle), self._size.limit)
         key = self._waiting[0].key
         picked = [entry for entry in self._waiting if entry.key == key][:share]
         taken = set(map(id, picked))
@@ -171,6 +185,8 @@ class Batcher(Generic[Key, Item, Result]):
         except Exception as error:  # noqa: BLE001  every caller is told, and the stream lives on
             self._recover(batch, error)
             return
+        with self._changed:
+            self._size.fitted(len(batch))
         if self._observe is not None:
             self._observe(BatchDone(len(batch), time.perf_counter() - started))
         for entry, result in answers:
@@ -182,7 +198,7 @@ class Batcher(Generic[Key, Item, Result]):
             half = (len(batch) + 1) // 2
             if isinstance(fault, OutOfMemoryError):
                 with self._changed:
-                    self._limit = min(self._limit, half)
+                    self._size.too_large(half)
             _log.warning(
                 "asr_batch_halved", batch_size=half, detail=fault.detail, **_tasks_of(batch)
             )

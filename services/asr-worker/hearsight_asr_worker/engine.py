@@ -118,9 +118,12 @@ class Engine(Protocol):
         options: RecognitionOptions,
         language: str,
         *,
+        head_start_s: float = 0,
         go_on: Callable[[], bool] = to_the_end,
     ) -> Iterator[ChunkResult]:
         """The results of `chunks`, in their order, each as soon as it and those before are done.
+
+        They go before chunks that were handed in up to `head_start_s` seconds earlier.
 
         `go_on` is asked before chunks are begun, and again and again while their results are waited
         for. Once it says no, no further chunk is begun: the results of those that are, and of any

@@ -138,6 +138,7 @@ class RemoteEngine:
         options: RecognitionOptions,
         language: str,
         *,
+        head_start_s: float = 0,
         go_on: Callable[[], bool] = to_the_end,
     ) -> Iterator[ChunkResult]:
         """The results of `chunks`, in their order, as far as `go_on` allows; see `Engine`.
@@ -158,7 +159,7 @@ class RemoteEngine:
             prompt=_prompt(options),
             temperature=options.temperature[0] if options.temperature else None,
         )
-        return self._results(chunks, wish, options, go_on)
+        return self._results(chunks, wish, options, head_start_s, go_on)
 
     def detect_language(self, chunks: Sequence[Chunk]) -> tuple[str, float | None]:
         """The language of the longest of the first `chunks`; no endpoint tells how sure it is.
@@ -200,13 +201,14 @@ class RemoteEngine:
         chunks: Sequence[Chunk],
         wish: Wish,
         options: RecognitionOptions,
+        head_start_s: float,
         go_on: Callable[[], bool],
     ) -> Iterator[ChunkResult]:
         abandoned, thresholds = Event(), Thresholds.of(options)
 
         def hand_in(some: Sequence[Chunk]) -> list[_InWork]:
             sounds = [(wish, _Sound(chunk, abandoned)) for chunk in some if not chunk.silent]
-            futures = iter(self._batcher.submit(sounds))
+            futures = iter(self._batcher.submit(sounds, head_start_s=head_start_s))
             return [_InWork(chunk, [] if chunk.silent else [next(futures)]) for chunk in some]
 
         def goes_on() -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hearsight_asr_worker.engine import SAMPLE_RATE, SAMPLES_PER_MS, Chunk, Engine
 from hearsight_core.errors import DeviceFailedError, Draining, ObjectStoreError
-from hearsight_core.jobs import Job, ModelUsed, Part, progress_of
+from hearsight_core.jobs import RANK_OFFSET, Job, ModelUsed, Part, progress_of
 from hearsight_core.lease import Lease
 from hearsight_core.store import work
 from hearsight_core.store.work import Appended
@@ -105,7 +105,11 @@ class Transcriber:
         done, heard_ms, real_time_factor = part.chunks_done, 0, 0.0
         try:
             for result in self._engine.recognise(
-                chunks, lease.job.options, language, go_on=lease.goes_on
+                chunks,
+                lease.job.options,
+                language,
+                head_start_s=-RANK_OFFSET[lease.job.priority].total_seconds(),
+                go_on=lease.goes_on,
             ):
                 appended = work.add_segments(
                     context.worker.database,

@@ -1,6 +1,6 @@
 """The engine that runs Whisper models with faster-whisper, on a CPU or a GPU."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -100,6 +100,7 @@ class WhisperEngine:
         options: RecognitionOptions,
         language: str,
         *,
+        head_start_s: float = 0,
         go_on: Callable[[], bool] = to_the_end,
     ) -> Iterator[ChunkResult]:
         """The results of `chunks`, in their order, as far as `go_on` allows; see `Engine`.
@@ -113,7 +114,14 @@ class WhisperEngine:
         self.check_options(options)
         self._check_language(language)
         request = Request.of(options, language, beam_size=self._beam_size)
-        return self._results(chunks, request, go_on, with_words=options.word_timestamps)
+        done = in_order(
+            chunks,
+            hand_in=lambda some: self._submit(some, request, head_start_s),
+            withdraw=self._batcher.withdraw,
+            ahead=self._round,
+            go_on=go_on,
+        )
+        return self._results(done, with_words=options.word_timestamps)
 
     def detect_language(self, chunks: Sequence[Chunk]) -> tuple[str, float]:
         """The language spoken in `chunks`, from the first of them, and its probability.
@@ -154,26 +162,17 @@ class WhisperEngine:
         """Ends the streams; callers that still wait get a RecognitionError."""
         self._batcher.close()
 
+    @staticmethod
     def _results(
-        self,
-        chunks: Sequence[Chunk],
-        request: Request,
-        go_on: Callable[[], bool],
-        *,
-        with_words: bool,
+        done: Generator[_InWork, None, None], *, with_words: bool
     ) -> Iterator[ChunkResult]:
-        done = in_order(
-            chunks,
-            hand_in=lambda some: self._submit(some, request),
-            withdraw=self._batcher.withdraw,
-            ahead=self._round,
-            go_on=go_on,
-        )
         with closing(done):
             for one in done:
                 yield ChunkResult(_segments(one, with_words=with_words))
 
-    def _submit(self, chunks: Sequence[Chunk], request: Request) -> list[_InWork]:
+    def _submit(
+        self, chunks: Sequence[Chunk], request: Request, head_start_s: float
+    ) -> list[_InWork]:
         """Hands in the pieces of `chunks` together."""
         cut = [self._pieces(chunk) for chunk in chunks]
         items = [
@@ -181,7 +180,7 @@ class WhisperEngine:
             for pieces_of_one in cut
             for _, piece in pieces_of_one
         ]
-        futures = iter(self._batcher.submit(items))
+        futures = iter(self._batcher.submit(items, head_start_s=head_start_s))
         return [
             _InWork(chunk, [(first, next(futures)) for first, _ in pieces_of_one])
             for chunk, pieces_of_one in zip(chunks, cut, strict=True)
