@@ -8,13 +8,16 @@ from typing import Protocol, TypeVar
 import httpx
 import pytest
 
+from hearsight_core.broker import HintSender, celery_app
 from hearsight_core.progress import News
-from hearsight_core.settings import CoreSettings
+from hearsight_core.settings import AsrSettings, CoreSettings
 from hearsight_core.storage import ObjectStorage
 from hearsight_core.store.database import Database
+from hearsight_core.worker import Worker
 from tests.conftest import TEMPLATE, PostgresServer
 from tests.servers import api
 from tests.servers.api import Served
+from tests.store import ASR
 
 T = TypeVar("T")
 
@@ -70,3 +73,27 @@ def http(served: Served) -> Iterator[httpx.Client]:
     """A client of the API."""
     with served.api.client() as client:
         yield client
+
+
+MakeWorker = Callable[[], Worker]
+
+
+@pytest.fixture
+def make_asr_worker(
+    database: Database, news: News, broker_url: str, redis_url: str
+) -> Iterator[MakeWorker]:
+    """Makes ASR workers that have signed on, and ends them."""
+    made: list[Worker] = []
+    settings = AsrSettings(broker_url=broker_url, redis_url=redis_url, heartbeat_s=0.1)
+
+    def worker() -> Worker:
+        hints = HintSender(celery_app(settings), database, settings)
+        made.append(
+            Worker(queue=ASR, slots=2, settings=settings, database=database, news=news, hints=hints)
+        )
+        made[-1].start()
+        return made[-1]
+
+    yield worker
+    for one in made:
+        one.close()

@@ -10,10 +10,8 @@ from hearsight_asr_worker import models
 from hearsight_asr_worker.batching import BatchDone
 from hearsight_asr_worker.engine import Engine
 from hearsight_asr_worker.tasks import Transcriber
-from hearsight_core.broker import HintSender, celery_app
 from hearsight_core.contract import Hint, JobStatus
 from hearsight_core.jobs import Part
-from hearsight_core.progress import News
 from hearsight_core.settings import AsrSettings
 from hearsight_core.storage import ObjectStorage
 from hearsight_core.store import listing, outcomes, work
@@ -21,8 +19,9 @@ from hearsight_core.store.database import Database
 from hearsight_core.worker import Worker
 from hearsight_core.worker_process import Context
 from hearsight_download_worker.tasks import wav
+from tests.integration.conftest import MakeWorker
 from tests.speech import Recording, joined, word_error_rate
-from tests.store import ASR, EN, downloading, rows, states
+from tests.store import EN, downloading, rows, states
 
 LONGEST_CHUNK_MS = 8_000
 
@@ -59,28 +58,6 @@ def device() -> Iterator[Device]:
     one = Device()
     yield one
     one.engine.close()
-
-
-Make = Callable[[], Worker]
-
-
-@pytest.fixture
-def make(database: Database, news: News, broker_url: str, redis_url: str) -> Iterator[Make]:
-    """Makes ASR workers that have signed on, and ends them."""
-    made: list[Worker] = []
-    settings = AsrSettings(broker_url=broker_url, redis_url=redis_url, heartbeat_s=0.1)
-
-    def worker() -> Worker:
-        hints = HintSender(celery_app(settings), database, settings)
-        made.append(
-            Worker(queue=ASR, slots=2, settings=settings, database=database, news=news, hints=hints)
-        )
-        made[-1].start()
-        return made[-1]
-
-    yield worker
-    for one in made:
-        one.close()
 
 
 def chunks_of(recording: Recording) -> tuple[tuple[int, int], ...]:
@@ -122,7 +99,7 @@ def test_a_drain_costs_no_piece_of_speech_a_second_recognition(
     database: Database,
     storage: ObjectStorage,
     device: Device,
-    make: Make,
+    make_asr_worker: MakeWorker,
     drains_after: int | None,
 ) -> None:
     recording = joined(60, seed=12)
@@ -137,11 +114,11 @@ def test_a_drain_costs_no_piece_of_speech_a_second_recognition(
 
     undisturbed, task_id = cut(database, storage, recording)
     device.watch()
-    assert run(make(), task_id, 0) == "done"
+    assert run(make_asr_worker(), task_id, 0) == "done"
     pieces, batches = device.pieces, device.batches
 
     job_id, task_id = cut(database, storage, recording)
-    first, last = make(), drains_after or batches
+    first, last = make_asr_worker(), drains_after or batches
     device.watch(lambda number: first.drain() if number == last else None)
     if drains_after is None:
         # All was begun when the drain came: the part is finished, and not given back.
@@ -151,7 +128,7 @@ def test_a_drain_costs_no_piece_of_speech_a_second_recognition(
         [part] = rows(database, "SELECT chunks_done FROM parts WHERE job_id = :id", id=job_id)
         assert 0 < int(str(part["chunks_done"])) < len(chunks_of(recording))
         assert states(database, job_id) == ["done", "waiting"]
-        assert run(make(), task_id, 1) == "done"
+        assert run(make_asr_worker(), task_id, 1) == "done"
     assert device.pieces == pieces
     assert listing.get(database, job_id).status is JobStatus.COMPLETED
     [task] = rows(database, "SELECT failures FROM tasks WHERE id = CAST(:id AS uuid)", id=task_id)

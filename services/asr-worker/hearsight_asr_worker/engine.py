@@ -83,6 +83,21 @@ class Chunk:
         return bytes(samples.astype("<i2", copy=False).tobytes())
 
 
+_PLACES = 4
+"""Chunks that a language is told by."""
+
+
+def places(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """Up to four of the `chunks` that are not silent, spread over them all, the first among them.
+
+    A recording's language is told by these: its beginning alone may be a jingle or a greeting.
+    """
+    audible = [chunk for chunk in chunks if not chunk.silent]
+    if len(audible) <= _PLACES:
+        return audible
+    return [audible[step * (len(audible) - 1) // (_PLACES - 1)] for step in range(_PLACES)]
+
+
 @dataclass(frozen=True)
 class ChunkResult:
     """What was said in one chunk; no segments if nothing was. Times count from the recording."""

@@ -8,7 +8,7 @@ from threading import Event
 
 from hearsight_asr_worker.batching import BatchDone, Batcher
 from hearsight_asr_worker.endpoint import Endpoint, Wish
-from hearsight_asr_worker.engine import Chunk, ChunkResult, ModelInfo, to_the_end
+from hearsight_asr_worker.engine import Chunk, ChunkResult, ModelInfo, places, to_the_end
 from hearsight_asr_worker.in_order import in_order
 from hearsight_asr_worker.languages import CODES
 from hearsight_asr_worker.stopwatch import Stopwatch
@@ -27,7 +27,6 @@ from hearsight_core.sound import wav
 
 _UNTELLABLE = ("beam_size", "compression_ratio_threshold", "log_prob_threshold")
 """Options of a job that the interface has no field for. What is silence we decide ourselves."""
-_CHUNKS_TO_DETECT = 4
 """The language is found in the longest of so many chunks: an endpoint recognises all it is sent."""
 
 
@@ -162,7 +161,7 @@ class RemoteEngine:
         return self._results(chunks, wish, options, head_start_s, go_on)
 
     def detect_language(self, chunks: Sequence[Chunk]) -> tuple[str, float | None]:
-        """The language of the longest of the first `chunks`; no endpoint tells how sure it is.
+        """The language of the longest of several `chunks`; no endpoint tells how sure it is.
 
         Raises:
             RemoteError: the endpoint did not recognise.
@@ -170,7 +169,7 @@ class RemoteEngine:
         """
         if not self._info.multilingual:
             return "en", 1.0
-        audible = [chunk for chunk in chunks if not chunk.silent][:_CHUNKS_TO_DETECT]
+        audible = places(chunks)
         if not audible:
             return "en", 0.0
         wish = Wish(translate=False, language=None, prompt=None)

@@ -100,7 +100,7 @@ class Transcriber:
 
         A drain ends it after what the device has begun.
         """
-        language = self._language(lease, context, chunks)
+        language = self._language(lease, context, part, chunks)
         started = time.monotonic()
         done, heard_ms, real_time_factor = part.chunks_done, 0, 0.0
         try:
@@ -134,7 +134,7 @@ class Transcriber:
             if heard_ms:
                 REAL_TIME_FACTOR.observe(real_time_factor)
 
-    def _language(self, lease: Lease, context: Context, chunks: Sequence[Chunk]) -> str:
+    def _language(self, lease: Lease, context: Context, part: Part, chunks: Sequence[Chunk]) -> str:
         """The job's one language: asked for, found by an earlier part, or found now."""
         job = lease.job
         if job.language is not None:
@@ -142,12 +142,21 @@ class Transcriber:
         found, probability = (
             (job.options.language, 1.0)
             if job.options.language is not None
-            else self._engine.detect_language(chunks)
+            else self._engine.detect_language([*chunks, *self._further_on(context, part)])
         )
         stored = work.set_language(
             context.worker.database, lease.task, found, probability, self._model
         )
         return stored.language or found
+
+    def _further_on(self, context: Context, part: Part) -> Sequence[Chunk]:
+        """Speech from the end of what is cut by now, if that is another part."""
+        if not self._engine.info.multilingual:
+            return []
+        last = work.last_part(context.worker.database, part.job_id)
+        if last is None or last.index == part.index:
+            return []
+        return chunks_to_do(last, read_part(context.storage.get_bytes(last.object_key)))
 
     @staticmethod
     def _tell(context: Context, appended: Appended, real_time_factor: float) -> None:

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from hearsight_asr_worker.batching import BatchDone, Batcher
 from hearsight_asr_worker.decoded import Decoded, joined
 from hearsight_asr_worker.decoding import Decoder
-from hearsight_asr_worker.engine import SAMPLE_RATE, Chunk, ChunkResult, ModelInfo, to_the_end
+from hearsight_asr_worker.engine import (
+    SAMPLE_RATE,
+    Chunk,
+    ChunkResult,
+    ModelInfo,
+    places,
+    to_the_end,
+)
 from hearsight_asr_worker.faults import fault_of
 from hearsight_asr_worker.in_order import in_order
 from hearsight_asr_worker.pauses import audible_frames, utterances
@@ -21,8 +28,6 @@ from hearsight_asr_worker.segmentation import published, segmented, settled, tex
 from hearsight_asr_worker.stopwatch import Stopwatch
 from hearsight_core.contract import RecognitionOptions, Segment
 from hearsight_core.errors import LanguageUnsupportedError, RecognitionError
-
-_CHUNKS_TO_DETECT = 4
 
 _Features = NDArray[np.float32]
 
@@ -124,13 +129,13 @@ class WhisperEngine:
         return self._results(done, with_words=options.word_timestamps)
 
     def detect_language(self, chunks: Sequence[Chunk]) -> tuple[str, float]:
-        """The language spoken in `chunks`, from the first of them, and its probability.
+        """The language spoken in `chunks`, from several places, and its probability.
 
         Raises:
             OutOfMemoryError: the device ran out of memory.
             RecognitionError: the engine failed.
         """
-        audible = [chunk for chunk in chunks if not chunk.silent][:_CHUNKS_TO_DETECT]
+        audible = places(chunks)
         if not self._info.multilingual or not audible:
             return "en", 1.0 if not self._info.multilingual else 0.0
         try:
