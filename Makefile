@@ -63,7 +63,6 @@ format: $(VENV)/installed ## let ruff write what it can
 	$(BIN)/ruff format .
 
 bench: $(VENV)/installed ## how fast recordings become text, beside the bare engine; ends with 1 where a goal is missed (docs/performance.md)
-	$(BIN)/python -m tests.benchmarks.overhead
 	$(BIN)/python -m tests.benchmarks.recognition
 
 bench-load: $(VENV)/installed ## what the system bears; ends with 1 where a goal is missed (docs/performance.md)

@@ -20,6 +20,7 @@ from hearsight_asr_worker import models
 from hearsight_asr_worker.engine import SAMPLES_PER_MS, Chunk, Engine
 from hearsight_core.contract import RecognitionOptions
 from hearsight_core.settings import AsrSettings
+from tests.sounds import noisy
 from tests.speech import Recording, joined, word_error_rate
 
 ROUNDS = 3
@@ -38,15 +39,6 @@ def _chunks(recording: Recording) -> list[tuple[int, int]]:
         else:
             found.append((span.start_ms - 100, span.end_ms + 100))
     return found
-
-
-def _noisy(recording: Recording) -> Recording:
-    level = float(np.sqrt(np.mean(recording.audio.astype(np.float64) ** 2)))
-    noise = np.random.default_rng(0).normal(
-        0, level * 10 ** (-NOISE_DB / 20), recording.audio.shape
-    )
-    audio = np.clip(recording.audio + noise, -32768, 32767).astype(np.int16)
-    return Recording(audio, recording.text, recording.words, recording.spans)
 
 
 def _bare(model: WhisperModel, audio: NDArray[np.float32], threads: int) -> Way:
@@ -84,7 +76,7 @@ def main() -> None:
     two = WhisperModel(path, device="cpu", compute_type="int8", num_workers=2, cpu_threads=1)
     for name, recording in (
         ("clean", joined(duration_s, seed=3)),
-        (f"noise {NOISE_DB} dB below", _noisy(joined(duration_s, seed=3))),
+        (f"noise {NOISE_DB} dB below", noisy(joined(duration_s, seed=3), NOISE_DB)),
     ):
         audio = recording.audio.astype(np.float32) / np.float32(32768)
         ways: dict[str, Way] = {

@@ -62,7 +62,7 @@ class Stand:
 
     @contextmanager
     def _worker(self, module: str, name: str, settings: Mapping[str, str]) -> Iterator[int]:
-        port = free_port()
+        port = settings.get("HEARSIGHT_METRICS_PORT") or str(free_port())
         url = f"http://{HOST}:{port}/readyz"
         worker = Program(
             name=name,
@@ -75,7 +75,7 @@ class Stand:
                     filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
                 ),
                 "HEARSIGHT_METRICS_HOST": HOST,
-                "HEARSIGHT_METRICS_PORT": str(port),
+                "HEARSIGHT_METRICS_PORT": port,
                 "HEARSIGHT_SCRATCH_DIR": str(self.folder / "scratch"),
                 **settings,
             },

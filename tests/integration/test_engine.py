@@ -1,6 +1,5 @@
 """The real engine on real speech, with the model that comes as a package; no network."""
 
-import math
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ from hearsight_core.errors import (
     RecognitionError,
 )
 from hearsight_core.settings import AsrSettings
+from tests.sounds import noisy
 from tests.speech import Recording, joined, samples, silence, word_error_rate
 
 OPTIONS = RecognitionOptions()
@@ -57,15 +57,6 @@ def said(results: Sequence[ChunkResult]) -> list[Segment]:
 
 def text(results: Sequence[ChunkResult]) -> str:
     return " ".join(segment.text for segment in said(results))
-
-
-def noisy(recording: Recording, below_db: float) -> Recording:
-    """The recording with white noise, `below_db` below the speech."""
-    loud = recording.audio[recording.audio != 0].astype(np.float64)
-    level = math.sqrt(float(np.mean(loud**2))) * 10 ** (-below_db / 20)
-    noise = np.random.default_rng(0).normal(0, level, len(recording.audio))
-    audio = np.clip(recording.audio + noise, -32768, 32767).astype(np.int16)
-    return Recording(audio, recording.text, recording.words, recording.spans)
 
 
 def test_the_words_are_right(engine: Engine) -> None:

@@ -1,17 +1,27 @@
-"""Runs the benchmarks, prints the table, ends with 1 if a goal was missed: part of `make bench`."""
+"""Runs the benchmarks, prints the table, ends with 1 if a goal was missed: `make bench`."""
 
 import argparse
 import sys
 
 from tests.benchmarks import table
-from tests.benchmarks.recognition import clips, fan_out, first_words, memory, overhead
+from tests.benchmarks.recognition import (
+    clips,
+    fan_out,
+    first_words,
+    memory,
+    overhead,
+    throughput,
+    words,
+)
 
 SUBJECTS: table.Subjects = {
+    "throughput": throughput.measure,
     "clips": clips.measure,
     "first_words": first_words.measure,
     "fan_out": fan_out.measure,
     "overhead": overhead.measure,
     "memory": memory.measure,
+    "words": words.measure,
 }
 LIBRARIES = ("faster-whisper", "ctranslate2", "onnxruntime", "av", "celery", "sqlalchemy")
 
