@@ -204,3 +204,9 @@ def test_json_is_understood_where_text_is_not_taken_for_numbers() -> None:
     }
     wanted = JobOptions.model_validate(asked, strict=True).recognition()
     assert (wanted.from_ms, wanted.to_ms, wanted.temperature) == (1_000, 90_000, (0, 0.5))
+
+
+def test_an_old_request_sent_again_is_still_the_same_request() -> None:
+    assert "reuse" not in asked().stored()
+    assert "reuse" not in asked(reuse=True).stored()
+    assert asked(reuse="false").stored()["reuse"] is False
