@@ -166,6 +166,18 @@ def _kill_api(world: World, chance: random.Random) -> None:
     _struck_dead(chance.choice(world.apis))
 
 
+@fault(1, "kill an API that takes an upload")
+def _kill_api_in_upload(world: World, chance: random.Random) -> None:
+    def taking() -> Sequence[Process]:
+        return [
+            api
+            for api, url in zip(world.apis, world.urls, strict=True)
+            if httpx.URL(url) in world.uploads and api.program.ready()
+        ]
+
+    _struck_dead(_aimed(chance, taking))
+
+
 @fault(1, "kill the dispatcher's owner")
 def _kill_leader(world: World, chance: random.Random) -> None:
     _struck_dead(_aimed(chance, lambda: _leaders(world)))

@@ -57,13 +57,19 @@ class Asking:
     def upload(self, path: Path) -> None:
         """Sends a file, slowly."""
         content = path.read_bytes()
-        self._ask(
-            lambda http: http.post(
-                "/api/upload",
-                data={"job_id": str(self.job_id)},
-                files={"file": (path.name, _Slow(content))},
-            )
-        )
+
+        def send(http: httpx.Client) -> httpx.Response:
+            self.world.uploads.append(http.base_url)
+            try:
+                return http.post(
+                    "/api/upload",
+                    data={"job_id": str(self.job_id)},
+                    files={"file": (path.name, _Slow(content))},
+                )
+            finally:
+                self.world.uploads.remove(http.base_url)
+
+        self._ask(send)
 
     def cancel(self) -> None:
         """Asks for the job to be stopped; 409: it has ended before."""
