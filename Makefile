@@ -10,6 +10,8 @@ ABREAST := --numprocesses 3 --dist loadfile
 PIN := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock" --no-emit-package hearsight-core --no-emit-package hearsight-workspace
 PIN_IMAGE := $(PIN) --constraint requirements/dev.lock
+# What the long run has done so far: broken off, it goes on from there.
+CHAOS_RECORD ?= .hearsight/chaos.jsonl
 
 .DEFAULT_GOAL := help
 .PHONY: help up test test-unit test-integration test-e2e test-chaos test-chaos-short test-chart test-images test-cluster lint audit format bench bench-load lock lock-images clean
@@ -37,8 +39,9 @@ test-chaos-short: $(VENV)/installed ## kills and faults in the middle of work, a
 	$(BIN)/pytest tests/chaos
 
 test-chaos: $(VENV)/installed ## every fault 25 times and 200 rolling restarts; takes hours (docs/reliability.md)
-	$(BIN)/python -m tests.chaos --times 25
-	$(BIN)/python -m tests.chaos --fault "rolling restart" --times 200
+	$(BIN)/python -m tests.chaos --times 25 --record $(CHAOS_RECORD) --resume
+	$(BIN)/python -m tests.chaos --fault "rolling restart" --times 200 --record $(CHAOS_RECORD) --resume
+	$(BIN)/python -m tests.chaos --report $(CHAOS_RECORD)
 
 test-chart: $(VENV)/installed ## what the chart renders, its alerts and dashboards; needs helm and promtool
 	$(BIN)/pytest $(ABREAST) tests/chart

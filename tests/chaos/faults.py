@@ -4,20 +4,24 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import httpx
 
 from tests.chaos.places import PLAIN, Place
-from tests.chaos.processes import Process
+from tests.chaos.processes import START_S, Process, until
 from tests.chaos.world import World
 
-AIM_S = 4.0
-"""How long to wait for a worker in the wanted moment; whichever is busy is taken after that."""
+AIM_S = 15.0
+"""How long to wait for somebody in the wanted moment."""
 LOOK_S = 0.004
 
 Do = Callable[[World, random.Random], None]
+
+
+class Missed(Exception):  # noqa: N818  nothing went wrong
+    """There was nothing to strike at: it does not count."""
 
 
 @dataclass(frozen=True)
@@ -78,20 +82,29 @@ def _busy(world: World, where: str) -> list[Process]:
     return [process for process in owners if process is not None]
 
 
-def _aimed(world: World, chance: random.Random, where: str) -> Process:
-    """A worker caught in the moment that `where` describes, else any."""
+def _aimed(chance: random.Random, looked_for: Callable[[], Sequence[Process]]) -> Process:
+    """One of those that are in the wanted moment, as soon as there are any.
+
+    Raises:
+        Missed: there was none.
+    """
     deadline = time.monotonic() + AIM_S
     while time.monotonic() < deadline:
-        caught = _busy(world, where)
+        caught = looked_for()
         if caught:
             return chance.choice(caught)
         time.sleep(LOOK_S)
-    return chance.choice(world.workers)
+    raise Missed
+
+
+def _struck_dead(process: Process) -> None:
+    if process.kill() is None:
+        raise Missed
 
 
 def _kills(name: str, where: str) -> None:
     def kill(world: World, chance: random.Random) -> None:
-        _aimed(world, chance, where).kill()
+        _struck_dead(_aimed(chance, lambda: _busy(world, where)))
 
     fault(1, name)(kill)
 
@@ -114,16 +127,23 @@ def _kill_writing(world: World, chance: random.Random) -> None:
     def stored() -> object:
         return world.rows("SELECT sum(chunks_done) AS done FROM parts")
 
-    before, deadline = stored(), time.monotonic() + AIM_S
-    while stored() == before and time.monotonic() < deadline:
-        time.sleep(LOOK_S)
-    chance.choice(_busy(world, "kind = 'transcribe'") or world.asrs).kill()
+    before = stored()
+
+    def writing() -> Sequence[Process]:
+        return _busy(world, "kind = 'transcribe'") if stored() != before else ()
+
+    _struck_dead(_aimed(chance, writing))
 
 
 @fault(1, "kill an idle worker")
 def _kill_idle(world: World, chance: random.Random) -> None:
+    _struck_dead(_aimed(chance, lambda: _idle(world)))
+
+
+def _idle(world: World) -> list[Process]:
+    """The workers that are up and have nothing to do."""
     busy = _busy(world, "true")
-    chance.choice([w for w in world.workers if w not in busy] or world.workers).kill()
+    return [one for one in world.workers if one not in busy and one.program.ready()]
 
 
 @fault(1, "kill a decoder child")
@@ -138,28 +158,42 @@ def _kill_decoder(world: World, chance: random.Random) -> None:
                 continue  # it was done before we came
             return
         time.sleep(LOOK_S)
+    raise Missed
 
 
 @fault(1, "kill an API")
 def _kill_api(world: World, chance: random.Random) -> None:
-    chance.choice(world.apis).kill()
+    _struck_dead(chance.choice(world.apis))
+
+
+@fault(1, "kill an API that takes an upload")
+def _kill_api_in_upload(world: World, chance: random.Random) -> None:
+    def taking() -> Sequence[Process]:
+        return [
+            api
+            for api, url in zip(world.apis, world.urls, strict=True)
+            if httpx.URL(url) in world.uploads and api.program.ready()
+        ]
+
+    _struck_dead(_aimed(chance, taking))
 
 
 @fault(1, "kill the dispatcher's owner")
 def _kill_leader(world: World, chance: random.Random) -> None:
-    _leader(world, chance).kill()
+    _struck_dead(_aimed(chance, lambda: _leaders(world)))
 
 
-def _leader(world: World, chance: random.Random) -> Process:
-    """The API that dispatches, as its metrics tell."""
+def _leaders(world: World) -> list[Process]:
+    """The API that dispatches, as its metrics tell; none at the moment: an empty list."""
+    found = []
     for process in world.apis:
         try:
             told = httpx.get(f"{world.probes[process.name]}/metrics", timeout=2, trust_env=False)
         except httpx.TransportError:
             continue
         if "hearsight_dispatcher_leads 1.0" in told.text:
-            return process
-    return chance.choice(world.apis)
+            found.append(process)
+    return found
 
 
 @fault(1, "kill every worker")
@@ -178,7 +212,7 @@ def _kill_everything(world: World, _chance: random.Random) -> None:
 
 @fault(2, "stop a worker beyond its lease", pause_s=(1, 2))
 def _stop_beyond_lease(world: World, chance: random.Random) -> None:
-    worker = _aimed(world, chance, "true")
+    worker = _aimed(chance, lambda: _busy(world, "true"))
     worker.signal(signal.SIGSTOP)
     time.sleep(float(world.environment["HEARSIGHT_LEASE_S"]) + 3)
     worker.signal(signal.SIGCONT)
@@ -187,16 +221,15 @@ def _stop_beyond_lease(world: World, chance: random.Random) -> None:
 @fault(3, "take a hint and die")
 def _take_hint_and_die(world: World, chance: random.Random) -> None:
     """A stopped worker still waits at Redis; what Redis gives it is gone with it."""
-    busy = _busy(world, "true")
-    worker = chance.choice([w for w in world.workers if w not in busy] or world.workers)
+    worker = _aimed(chance, lambda: _idle(world))
     worker.signal(signal.SIGSTOP)
     time.sleep(chance.uniform(0.3, 1.5))
-    worker.kill()
+    _struck_dead(worker)
 
 
 @fault(4, "end a worker, kill it in its grace")
 def _term_and_kill(world: World, chance: random.Random) -> None:
-    worker = _aimed(world, chance, "true")
+    worker = _aimed(chance, lambda: _busy(world, "true"))
     worker.signal(signal.SIGTERM)
     time.sleep(chance.uniform(0, 1.5))
     worker.kill()
@@ -206,8 +239,7 @@ def _term_and_kill(world: World, chance: random.Random) -> None:
 def _rolling_restart(world: World, chance: random.Random) -> None:
     worker = chance.choice(world.workers)
     starts = worker.starts
-    worker.signal(signal.SIGTERM)
-    deadline = time.monotonic() + 30
-    while worker.starts == starts and time.monotonic() < deadline:
-        time.sleep(0.05)
+    if worker.signal(signal.SIGTERM) is None:
+        raise Missed
+    until(lambda: worker.starts > starts, START_S, lambda: f"{worker.name} does not end")
     worker.await_ready()

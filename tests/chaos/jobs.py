@@ -1,13 +1,10 @@
-"""The jobs of a round: twenty of mixed kinds, what each should come to, and the people behind them.
+"""The recordings of every round, and how somebody asks for a job: until there is an answer.
 
-A person here asks until there is an answer: under a job's number of their own choice, so that
-asking twice is asking once.
+Under a number of their own choice, so that asking twice is asking once.
 """
 
 import io
 import random
-import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,7 +14,6 @@ import httpx
 
 from hearsight_core.contract import TERMINAL, JobStatus
 from tests.chaos.processes import until
-from tests.chaos.wanted import Wanted
 from tests.chaos.world import World
 from tests.speech import joined, write_wav
 
@@ -30,16 +26,6 @@ PATIENCE_S = 300.0
 AGAIN_S = 0.2
 UPLOAD_BLOCKS = 12
 
-KINDS = (
-    *("short",) * 5,
-    *("short upload",) * 4,
-    *("long",) * 2,
-    *("long upload",) * 1,
-    *("missing", "missing", "refused", "garbage"),
-    *("cancelled", "cancelled"),
-    *("retried", "cancelled and retried"),
-)
-
 
 def make_media(folder: Path) -> None:
     """The recordings of every round: a few, so that an undisturbed run of each is soon had."""
@@ -49,78 +35,6 @@ def make_media(folder: Path) -> None:
         write_wav(folder / name, joined(LONG_S, seed=10 + number).audio)
     noise = random.Random(1).randbytes(50_000)  # noqa: S311  any noise will do
     (folder / GARBAGE).write_bytes(b"RIFF\xff\xff\x00\x00WAVEfmt " + noise)
-
-
-class People:
-    """Those who ask for jobs, cancel some and retry some, whatever happens meanwhile."""
-
-    def __init__(self, world: World, seed: int, first_id: int) -> None:
-        self._world = world
-        self._chance = random.Random(seed)  # noqa: S311  a test's chance, nothing secret
-        self._next_id = first_id
-        self.errors: list[BaseException] = []
-        self.jobs = [self._wanted(kind) for kind in self._chance.sample(KINDS, len(KINDS))]
-        self._threads = [
-            threading.Thread(target=self._act, args=(job, self._chance.uniform(0, 3)))
-            for job in self.jobs
-        ]
-
-    def start(self) -> None:
-        """They begin to ask."""
-        for thread in self._threads:
-            thread.start()
-
-    def join(self) -> None:
-        """Waits until all have what they asked for.
-
-        Raises:
-            AssertionError: one was refused, or not answered in time.
-        """
-        for thread in self._threads:
-            thread.join()
-        for error in self.errors:
-            raise error
-
-    def _wanted(self, kind: str) -> Wanted:
-        self._next_id += 1
-        medium = self._chance.choice(LONG if "long" in kind or "cancelled" in kind else SHORT)
-        may_be = {
-            "missing": {JobStatus.FAILED},
-            "refused": {JobStatus.FAILED},
-            "garbage": {JobStatus.FAILED},
-            "cancelled": {JobStatus.CANCELLED, JobStatus.COMPLETED},
-        }.get(kind, {JobStatus.COMPLETED})
-        return Wanted(self._next_id, kind, medium, frozenset(may_be))
-
-    def _act(self, job: Wanted, pause_s: float) -> None:
-        try:
-            time.sleep(pause_s)
-            self._ask_for(job)
-        except Exception as error:  # noqa: BLE001  `join` raises it
-            self.errors.append(error)
-
-    def _ask_for(self, job: Wanted) -> None:
-        ask = Asking(self._world, job.job_id)
-        late = self._world.media_folder / f"late-{job.job_id}.wav"
-        url = {
-            "missing": "/plain/nothing.wav",
-            "refused": "/status/503",
-            "garbage": f"/plain/{GARBAGE}",
-            "retried": f"/plain/{late.name}",
-        }.get(job.kind, f"/slow/{job.medium}?rate=400000")
-        if "upload" in job.kind:
-            ask.upload(self._world.media_folder / job.medium)
-        else:
-            ask.submit(self._world.media.url(url))
-        job.accepted = True
-        if "cancelled" in job.kind:
-            time.sleep(self._chance.uniform(0.3, 5))
-            ask.cancel()
-        if "retried" in job.kind:
-            status = ask.outcome()
-            shutil.copy(self._world.media_folder / job.medium, late)
-            if status is not JobStatus.COMPLETED:
-                ask.retry()
 
 
 @dataclass
@@ -142,17 +56,27 @@ class Asking:
     def upload(self, path: Path) -> None:
         """Sends a file, slowly; it too is recognised anew."""
         content = path.read_bytes()
-        self._ask(
-            lambda http: http.post(
-                "/api/upload",
-                data={"job_id": str(self.job_id), "reuse": "false"},
-                files={"file": (path.name, _Slow(content))},
-            )
-        )
+
+        def send(http: httpx.Client) -> httpx.Response:
+            self.world.uploads.append(http.base_url)
+            try:
+                return http.post(
+                    "/api/upload",
+                    data={"job_id": str(self.job_id), "reuse": "false"},
+                    files={"file": (path.name, _Slow(content))},
+                )
+            finally:
+                self.world.uploads.remove(http.base_url)
+
+        self._ask(send)
 
     def cancel(self) -> None:
         """Asks for the job to be stopped; 409: it has ended before."""
         self._ask(lambda http: http.post(f"/api/jobs/{self.job_id}/cancel"), 409)
+
+    def delete(self) -> None:
+        """Asks for all of it to be removed; 404: an earlier request of ours did it."""
+        self._ask(lambda http: http.delete(f"/api/jobs/{self.job_id}"), 404)
 
     def retry(self) -> None:
         """Asks for another try; 409: an earlier request of ours did it, its answer was lost."""

@@ -1,4 +1,4 @@
-"""A round: twenty jobs, one kind of fault at random moments while they run, then the questions."""
+"""A round: twenty jobs run, one kind of fault strikes time and again, then come the questions."""
 
 import random
 import time
@@ -9,20 +9,20 @@ from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hearsight_core.contract import TERMINAL, JobStatus
+from hearsight_core.contract import JobStatus
 from tests.chaos import checks, world
 from tests.chaos.checks import Undisturbed
-from tests.chaos.faults import Fault
-from tests.chaos.jobs import LONG, SHORT, Asking, People, make_media, status_of
+from tests.chaos.faults import Fault, Missed
+from tests.chaos.jobs import LONG, SHORT, Asking, make_media
+from tests.chaos.people import People
 from tests.chaos.places import PLAIN, Place
-from tests.chaos.watching import Watcher
 from tests.chaos.world import World
 from tests.servers.media import media_server
 
-WATCHED = 6
-WATCHED_S = 60.0
 FIRST_ID = 1000
-IDS_A_ROUND = 100
+IDS_A_ROUND = 1000
+TRIES = 10
+"""How often it is tried to strike at something that is not there, such as a child in work."""
 
 
 @dataclass
@@ -32,64 +32,63 @@ class Chaos:
     world: World
     undisturbed: dict[str, Undisturbed]
     rounds: int = 0
+    jobs: int = 0
+    """Of all rounds."""
     injected: dict[str, int] = field(default_factory=dict)
 
     def round(self, faults: Sequence[Fault], times: int, seed: int) -> None:
-        """Twenty jobs and `times` injections of `faults` in turn, less if the jobs are done before.
+        """`times` injections of `faults` in turn, each while at least twenty jobs run.
 
         Raises:
             AssertionError: something was lost, doubled or left behind.
         """
         self.rounds += 1
         self.world.guests.clear()
-        chance = random.Random(seed)  # noqa: S311  a test's chance, nothing secret
         starts = [process.starts for process in self.world.services]
         people = People(self.world, seed, FIRST_ID + self.rounds * IDS_A_ROUND)
-        watched = [job for job in people.jobs if job.has_text and "retried" not in job.kind]
-        watchers = [Watcher(self.world, job.job_id) for job in chance.sample(watched, WATCHED)]
         try:
-            self._struck(people, watchers, faults, times, chance)
+            self._struck(people, islice(cycle(faults), times), seed)
         finally:
-            for watcher in watchers:
-                watcher.give_up()
-        checks.one_result(self.world, [*people.jobs, *self.world.guests], self.undisturbed)
-        checks.nothing_missed(self.world, watchers)
+            people.go()
+        jobs = [*people.jobs, *self.world.guests]
+        self.jobs += len(jobs)
+        checks.one_result(self.world, jobs, self.undisturbed)
+        checks.nothing_missed(self.world, people.watchers)
         self.world.await_ready()
         checks.no_orphans(self.world)
         for fault in faults:
             fault.after(self.world)
         if all(fault.spares for fault in faults):
             checks.none_ended(self.world, starts)
+        for job in jobs:
+            Asking(self.world, job.job_id).delete()
 
-    def _struck(
-        self,
-        people: People,
-        watchers: Sequence[Watcher],
-        faults: Sequence[Fault],
-        times: int,
-        chance: random.Random,
-    ) -> None:
+    def _struck(self, people: People, faults: Iterable[Fault], seed: int) -> None:
         """All that happens in a round, until every job and every watcher has come to its end."""
-        for watcher in watchers:
-            watcher.start()
+        chance = random.Random(seed)  # noqa: S311  a test's chance, nothing secret
         people.start()
         try:
-            self._inject(islice(cycle(faults), times), chance, [job.job_id for job in people.jobs])
+            for fault in faults:
+                self._inject(fault, people, chance)
         finally:
             self.world.heal()
-            people.join()
+            people.enough()
         checks.all_ended(self.world, [*people.jobs, *self.world.guests])
-        for watcher in watchers:
-            watcher.join(WATCHED_S)
+        people.see_the_end()
 
-    def _inject(self, faults: Iterable[Fault], chance: random.Random, job_ids: list[int]) -> None:
-        for fault in faults:
+    def _inject(self, fault: Fault, people: People, chance: random.Random) -> None:
+        for _ in range(TRIES):
             time.sleep(chance.uniform(*fault.pause_s))
-            if all(status_of(self.world, job_id) in TERMINAL for job_id in job_ids):
-                return
-            fault.do(self.world, chance)
-            self.world.heal()
+            people.await_crowd()
+            try:
+                fault.do(self.world, chance)
+            except Missed:
+                continue
+            finally:
+                self.world.heal()
             self.injected[fault.name] = self.injected.get(fault.name, 0) + 1
+            return
+        raise AssertionError(f"{fault.name}: nothing to strike at, {TRIES} times")
 
 
 @contextmanager

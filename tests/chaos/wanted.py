@@ -13,7 +13,6 @@ class Wanted:
     kind: str
     medium: str
     may_be: frozenset[JobStatus]
-    accepted: bool = False
     codes: frozenset[str] = frozenset()
     """The errors it may end with; none: any."""
 

@@ -82,6 +82,8 @@ class World:
     """Where each process tells of its health, and its metrics."""
     clocks: dict[str, WallClock] = field(default_factory=dict)
     """The workers' wall clocks; none where no library can be built."""
+    uploads: list[httpx.URL] = field(default_factory=list)
+    """Where somebody sends a file at this moment: the APIs' addresses."""
     guests: list[Wanted] = field(default_factory=list)
     """Jobs of this round that faults have asked for."""
     guests_ever: int = 0
