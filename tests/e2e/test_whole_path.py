@@ -141,6 +141,7 @@ def test_progress_goes_through_the_stages_and_never_back(stack: Stack, media: Me
                 "url": media.url("/slow/speech.mp3?rate=60000"),
                 "language": "en",
                 "job_id": job_id,
+                "reuse": False,
             },
         ).json()["task_id"]
         result = redis.get(f"celery-task-meta-{task_id}")

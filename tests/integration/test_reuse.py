@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.dialects import postgresql
 
 from hearsight_core import sound
 from hearsight_core.contract import JobStatus, Segment, Word
@@ -260,12 +259,12 @@ def test_the_source_is_looked_up_by_an_index(database: Database) -> None:
         " md5(n::text), md5((n % 3)::text) FROM generate_series(1, 20000) AS n RETURNING 1",
         id=wanting.job_id,
     )
-    query = reuse.source_of(wanting.job, wanting.part, WAY).compile(
-        dialect=postgresql.dialect(),  # type: ignore[no-untyped-call]  # it has no types compile_kwargs={"literal_binds": True}
-    )
     with database.begin() as connection:
         connection.execute(text("ANALYZE parts"))
         connection.execute(text("ANALYZE jobs"))
+        query = reuse.source_of(wanting.job, wanting.part, WAY).compile(
+            connection, compile_kwargs={"literal_binds": True}
+        )
         plan = "\n".join(connection.execute(text(f"EXPLAIN {query}")).scalars())
     assert "ix_parts_reusable" in plan
     assert "Seq Scan on parts" not in plan
