@@ -64,7 +64,7 @@ def measure(
 
         def upload(number: int) -> None:
             file = ("short.wav", content(number))
-            answer = client.post("/api/upload", files={"file": file})
+            answer = client.post("/api/upload", data={"reuse": "false"}, files={"file": file})
             assert answer.status_code == httpx.codes.ACCEPTED, answer.text
 
         began = time.monotonic()
