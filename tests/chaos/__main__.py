@@ -12,6 +12,7 @@ it is tried; what the machine makes of it is its own.
 
 import argparse
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -52,6 +53,9 @@ def main() -> int:
     if asked.report:
         sys.stdout.writelines(f"{line}\n" for line in Record(asked.report).table())
         return 0
+    # Whoever ends a long run leaves no server and no mounted disk behind, in the background too.
+    for end in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(end, signal.default_int_handler)
     record = Record(asked.record) if asked.record else None
     done = record.injected() if record and asked.resume else {}
     chosen = [fault for fault in chosen if asked.mixed or done.get(fault.name, 0) < asked.times]

@@ -1,4 +1,4 @@
-"""The people of a round: they keep at least twenty jobs of mixed kinds running, and watch some."""
+"""The people of a round: they keep so many jobs of mixed kinds running, and watch some of them."""
 
 import random
 import threading
@@ -11,9 +11,8 @@ from tests.chaos.wanted import Wanted
 from tests.chaos.watching import Watcher
 from tests.chaos.world import World
 
-RUN_AT_LEAST = 20
-CROWD = 23
-"""How many are kept open: a few end while the next are asked for."""
+MORE = 3
+"""How many more are kept open: a few end while the next are asked for."""
 LOOK_S = 0.2
 WATCHED_SHARE = 0.5
 WATCHED_S = 60.0
@@ -39,10 +38,11 @@ class People:
     When a job has ended, somebody asks for another, until there are `enough`.
     """
 
-    def __init__(self, world: World, seed: int, first_id: int) -> None:
+    def __init__(self, world: World, seed: int, first_id: int, at_least: int) -> None:
         self._world = world
         self._seed = seed
         self._first_id = first_id
+        self._at_least = at_least
         self._chance = random.Random(seed)  # noqa: S311  a test's chance, nothing secret
         self._kinds = self._chance.sample(KINDS, len(KINDS))
         self._enough = threading.Event()
@@ -57,9 +57,9 @@ class People:
         self._gatherer.start()
 
     def await_crowd(self) -> None:
-        """Waits until at least twenty jobs are accepted and have not ended."""
+        """Waits until at least so many jobs are accepted and have not ended."""
         until(
-            lambda: bool(self.errors) or self._known(ended=False) >= RUN_AT_LEAST,
+            lambda: bool(self.errors) or self._known(ended=False) >= self._at_least,
             PATIENCE_S,
             lambda: f"{self._known(ended=False)} jobs of {len(self.jobs)} run",
         )
@@ -90,7 +90,8 @@ class People:
     def _gather(self) -> None:
         try:
             while not self._enough.is_set():
-                for _ in range(CROWD - len(self.jobs) + self._known(ended=True)):
+                open_jobs = len(self.jobs) - self._known(ended=True)
+                for _ in range(self._at_least + MORE - open_jobs):
                     self._come()
                 self._enough.wait(LOOK_S)
         except Exception as error:  # noqa: BLE001  `enough` raises it

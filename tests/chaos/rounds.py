@@ -19,6 +19,7 @@ from tests.chaos.places import PLAIN, Place
 from tests.chaos.world import World
 from tests.servers.media import media_server
 
+RUN_AT_LEAST = 20
 FIRST_ID = 1000
 IDS_A_ROUND = 1000
 TRIES = 10
@@ -36,8 +37,10 @@ class Chaos:
     """Of all rounds."""
     injected: dict[str, int] = field(default_factory=dict)
 
-    def round(self, faults: Sequence[Fault], times: int, seed: int) -> None:
-        """`times` injections of `faults` in turn, each while at least twenty jobs run.
+    def round(
+        self, faults: Sequence[Fault], times: int, seed: int, *, at_least: int = RUN_AT_LEAST
+    ) -> None:
+        """`times` injections of `faults` in turn, each while `at_least` so many jobs run.
 
         Raises:
             AssertionError: something was lost, doubled or left behind.
@@ -45,7 +48,7 @@ class Chaos:
         self.rounds += 1
         self.world.guests.clear()
         starts = [process.starts for process in self.world.services]
-        people = People(self.world, seed, FIRST_ID + self.rounds * IDS_A_ROUND)
+        people = People(self.world, seed, FIRST_ID + self.rounds * IDS_A_ROUND, at_least)
         try:
             self._struck(people, islice(cycle(faults), times), seed)
         finally:
