@@ -129,6 +129,7 @@ def cut(database: Database, news: News, settings: DownloadSettings) -> Iterator[
         return Outcome(database, taken.job.id)
 
     yield run
+    download.close()
     for worker in workers:
         worker.close()
 
