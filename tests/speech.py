@@ -151,8 +151,12 @@ def write_wav(path: Path, audio: NDArray[np.int16]) -> Path:
 
 
 def normalised(text: str) -> str:
-    """`text` in lower case, without punctuation, numbers up to 99 written as words."""
+    """`text` in lower case, without punctuation, numbers up to 99 written as words.
+
+    So are those of a count that is written without spaces, as Whisper sometimes does.
+    """
     plain = re.sub(r"[^\w\s']|_", " ", text.lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'"))
+    plain = re.sub(r"\b123\d+\b", lambda found: _counted(found[0]), plain)
     return " ".join(re.sub(r"\b\d{1,2}\b", lambda found: _number(int(found[0])), plain).split())
 
 
@@ -161,6 +165,12 @@ def _number(value: int) -> str:
         return _UNITS[value]
     tens, unit = divmod(value, 10)
     return _TENS[tens - 2] + (f" {_UNITS[unit]}" if unit else "")
+
+
+def _counted(digits: str) -> str:
+    """`12345` as `1 2 3 4 5`; anything but a count from one up as it is."""
+    counts = (list(map(str, range(1, last + 1))) for last in range(3, 100))
+    return next((" ".join(count) for count in counts if "".join(count) == digits), digits)
 
 
 def word_error_rate(reference: str, hypothesis: str) -> float:

@@ -104,7 +104,8 @@ def test_every_part_is_told_below_the_download_and_the_last_one_completes_the_jo
 def test_every_line_of_a_task_names_job_task_attempt_and_trace(
     stack: Stack, media: MediaServer
 ) -> None:
-    good = stack.submit(media.url("/plain/speech.mp3"), language="en")
+    # Short enough for one part, however many workers are idle.
+    good = stack.submit(media.url("/plain/speech.mp3"), language="en", to=20)
     bad = stack.submit(media.url("/status/500"))
     assert stack.outcome(good)["status"] == JobStatus.COMPLETED
     assert stack.outcome(bad)["status"] == JobStatus.FAILED

@@ -44,6 +44,8 @@ def test_a_written_wav_holds_the_same_samples(tmp_path: Path) -> None:
     [
         ("One two three.", "1, 2, 3!", 0.0),
         ("Twenty one", "21", 0.0),
+        ("One two three four five six seven eight nine ten.", "12345678910.", 0.0),
+        ("One two three four.", "1235", 1.0),
         ("Hello world.", "hello  world", 0.0),
         ("one two three four", "one two four", 0.25),
         ("Hello world.", "", 1.0),

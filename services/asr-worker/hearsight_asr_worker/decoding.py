@@ -38,6 +38,11 @@ With tiny.en and speech in noise (10 to 30 dB below it) 8 s cost no words agains
 """
 _STEP = 250
 """Windows differ by so many frames at least, so that much of the speech shares a batch."""
+_FRAMES_A_SECOND = 100
+_TOKENS_A_SECOND = 40
+_TOKENS_MORE = 50
+"""No text is longer than this allows, so that a loop over a short sound ends soon. Fast speech has
+some ten tokens a second, and up to four times as many in scripts that take bytes for tokens."""
 _SECOND_LOOK = 500
 """Longest piece of a second look, frames: one sentence or two."""
 _LESS_PROBABLE = 0.3
@@ -185,10 +190,12 @@ class Decoder:
         tokenizer, suppressed = self._tokenizer(request.language, request.task)
         sizes = [one.shape[-1] for one in features]
         encoded = self._model.encode(_stacked(features, request.window))
+        prompt = self._prompt(tokenizer, request)
+        may_write = _TOKENS_MORE + _TOKENS_A_SECOND * max(sizes) // _FRAMES_A_SECOND
         generated = self._model.model.generate(
             encoded,
-            [self._prompt(tokenizer, request)] * len(features),
-            max_length=self._model.max_length,
+            [prompt] * len(features),
+            max_length=min(self._model.max_length, len(prompt) + may_write),
             suppress_tokens=suppressed,
             return_scores=True,
             return_no_speech_prob=True,
