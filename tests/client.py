@@ -1,7 +1,7 @@
 """A client of the API, as tests use it: jobs in, events and transcripts out."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -10,27 +10,32 @@ from httpx_sse import connect_sse
 
 @dataclass(frozen=True)
 class Client:
-    """Speaks to the API that `http` has as its base address."""
+    """Speaks to the API that `http` has as its base address.
+
+    `always` are options of every job that does not say otherwise: as they are, each job is
+    recognised, and not taken from an earlier one of the same sound.
+    """
 
     http: httpx.Client
+    always: Mapping[str, object] = field(default_factory=lambda: {"reuse": False}, kw_only=True)
 
     def submit(self, url: str, **options: object) -> int:
-        """Submits a URL; returns the job's number. It is recognised anew, as `upload` says."""
-        wanted = {"url": url, "reuse": False, **options}
+        """Submits a URL; returns the job's number."""
+        wanted = {"url": url, **self.always, **options}
         answer = self.http.post("/api/tasks/process", json=wanted)
         assert answer.status_code == httpx.codes.ACCEPTED, answer.text
         return int(answer.json()["job_id"])
 
     def upload(self, path: Path, **options: object) -> int:
-        """Uploads a file; returns the job's number.
-
-        It is recognised, not taken from an earlier job, unless it is told to `reuse` that.
-        """
-        options = {"reuse": "false", **options}
+        """Uploads a file; returns the job's number."""
+        wanted = {**self.always, **options}
         with path.open("rb") as file:
             answer = self.http.post(
                 "/api/upload",
-                data={name: str(value) for name, value in options.items()},
+                data={
+                    name: str(value).lower() if isinstance(value, bool) else str(value)
+                    for name, value in wanted.items()
+                },
                 files={"file": (path.name, file)},
             )
         assert answer.status_code == httpx.codes.ACCEPTED, answer.text
