@@ -13,6 +13,7 @@ from hearsight_core.progress import News
 from hearsight_core.settings import AsrSettings, CoreSettings
 from hearsight_core.storage import ObjectStorage
 from hearsight_core.store.database import Database
+from hearsight_core.top_ups import TopUps
 from hearsight_core.worker import Worker
 from tests.conftest import TEMPLATE, PostgresServer
 from tests.servers import api
@@ -96,3 +97,15 @@ def asr_worker(
     yield worker
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def top_ups(
+    database: Database, database_url: str, broker_url: str, redis_url: str
+) -> Iterator[TopUps]:
+    """What sends hints of tasks that wait, at work."""
+    settings = CoreSettings(database_url=database_url, broker_url=broker_url, redis_url=redis_url)
+    one = TopUps(HintSender(celery_app(settings), database, settings))
+    one.start()
+    yield one
+    one.close()

@@ -1,34 +1,20 @@
 """Requests for jobs that come together are stored together, and none spoils another's."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import pytest
 from redis import Redis
 from sqlalchemy.exc import IntegrityError
 
 from hearsight_api.limits import Queue
 from hearsight_api.submissions import Submissions
-from hearsight_core.broker import HintSender, celery_app
 from hearsight_core.errors import DatabaseError, OverloadError
 from hearsight_core.progress import News
-from hearsight_core.settings import CoreSettings
 from hearsight_core.store import listing
 from hearsight_core.store.database import Database
 from hearsight_core.store.submission import Accepted, Asked
 from hearsight_core.top_ups import TopUps
 from tests.store import EN, request, rows
-
-
-@pytest.fixture
-def top_ups(
-    database: Database, database_url: str, broker_url: str, redis_url: str
-) -> Iterator[TopUps]:
-    settings = CoreSettings(database_url=database_url, broker_url=broker_url, redis_url=redis_url)
-    one = TopUps(HintSender(celery_app(settings), database, settings))
-    one.start()
-    yield one
-    one.close()
 
 
 class _Taker:

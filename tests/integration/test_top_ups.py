@@ -1,29 +1,14 @@
 """Hints are sent for all who ask at once, and the thread that does it outlives what it meets."""
 
 import time
-from collections.abc import Iterator
 
-import pytest
 from redis import Redis
 
-from hearsight_core.broker import HintSender, celery_app
-from hearsight_core.settings import CoreSettings
 from hearsight_core.store.database import Database
 from hearsight_core.top_ups import TopUps
 from tests.store import DOWNLOAD, accepted
 
 SOON_S = 20
-
-
-@pytest.fixture
-def top_ups(
-    database: Database, database_url: str, broker_url: str, redis_url: str
-) -> Iterator[TopUps]:
-    settings = CoreSettings(database_url=database_url, broker_url=broker_url, redis_url=redis_url)
-    one = TopUps(HintSender(celery_app(settings), database, settings))
-    one.start()
-    yield one
-    one.close()
 
 
 def _queued(broker_url: str) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hearsight_core.contract import RecognitionOptions, Segment
+from hearsight_core.errors import LanguageUnsupportedError
 
 SAMPLE_RATE = 16_000
 SAMPLES_PER_MS = SAMPLE_RATE // 1000
@@ -37,6 +38,26 @@ class ModelInfo:
     def multilingual(self) -> bool:
         """Whether the model knows more than one language (and so can translate)."""
         return len(self.languages) > 1
+
+    def check_options(self, options: RecognitionOptions) -> None:
+        """Refuses a language or a task that the model does not know.
+
+        Raises:
+            LanguageUnsupportedError: it does not know the language or the task.
+        """
+        if options.language is not None:
+            self.check_language(options.language)
+        if options.task == "translate" and not self.multilingual:
+            raise LanguageUnsupportedError(model=self.name, wanted="task translate")
+
+    def check_language(self, language: str) -> None:
+        """Refuses a language that the model does not know.
+
+        Raises:
+            LanguageUnsupportedError: it does not know it.
+        """
+        if language not in self.languages:
+            raise LanguageUnsupportedError(model=self.name, wanted=f"language {language}")
 
 
 @dataclass(frozen=True, eq=False)

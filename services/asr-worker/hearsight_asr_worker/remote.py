@@ -16,7 +16,6 @@ from hearsight_asr_worker.trust import Thresholds
 from hearsight_asr_worker.verbose_json import Answer, segments_of
 from hearsight_core.contract import RecognitionOptions
 from hearsight_core.errors import (
-    LanguageUnsupportedError,
     OptionUnsupportedError,
     RecognitionError,
     RemoteAnswerError,
@@ -127,10 +126,7 @@ class RemoteEngine:
                 raise OptionUnsupportedError(option=name)
         if len(options.temperature or ()) > 1:
             raise OptionUnsupportedError(option="more than one temperature")
-        if options.language is not None:
-            self._check_language(options.language)
-        if options.task == "translate" and not self._info.multilingual:
-            raise LanguageUnsupportedError(model=self._info.name, wanted="task translate")
+        self._info.check_options(options)
 
     def recognise(
         self,
@@ -152,7 +148,7 @@ class RemoteEngine:
             RecognitionError: the engine was closed.
         """
         self.check_options(options)
-        self._check_language(language)
+        self._info.check_language(language)
         wish = Wish(
             translate=options.task == "translate",
             language=language,
@@ -256,10 +252,6 @@ class RemoteEngine:
             return one.abandoned.is_set() or self._closed.is_set()
 
         return self._endpoint.ask(wish, wav(one.chunk.pcm()), given_up)
-
-    def _check_language(self, language: str) -> None:
-        if language not in self._info.languages:
-            raise LanguageUnsupportedError(model=self._info.name, wanted=f"language {language}")
 
 
 def _prompt(options: RecognitionOptions) -> str | None:

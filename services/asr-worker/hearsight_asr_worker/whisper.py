@@ -27,7 +27,7 @@ from hearsight_asr_worker.request import Request
 from hearsight_asr_worker.segmentation import published, segmented, settled, text_of
 from hearsight_asr_worker.stopwatch import Stopwatch
 from hearsight_core.contract import Doubt, RecognitionOptions, Segment
-from hearsight_core.errors import LanguageUnsupportedError, RecognitionError
+from hearsight_core.errors import RecognitionError
 
 _Features = NDArray[np.float32]
 
@@ -94,10 +94,7 @@ class WhisperEngine:
         Raises:
             LanguageUnsupportedError: the model does not know the language or the task.
         """
-        if options.language is not None:
-            self._check_language(options.language)
-        if options.task == "translate" and not self._info.multilingual:
-            raise LanguageUnsupportedError(model=self._info.name, wanted="task translate")
+        self._info.check_options(options)
 
     def recognise(
         self,
@@ -117,7 +114,7 @@ class WhisperEngine:
             RecognitionError: the engine failed.
         """
         self.check_options(options)
-        self._check_language(language)
+        self._info.check_language(language)
         request = Request.of(options, language, beam_size=self._beam_size)
         done = in_order(
             chunks,
@@ -205,10 +202,6 @@ class WhisperEngine:
         """Mel bands by frames of 10 ms; the last frame is the extractor's own padding."""
         features: _Features = self._model.feature_extractor(chunk.loudness())[..., :-1]
         return features
-
-    def _check_language(self, language: str) -> None:
-        if language not in self._info.languages:
-            raise LanguageUnsupportedError(model=self._info.name, wanted=f"language {language}")
 
 
 def _segments(one: _InWork, *, with_words: bool) -> tuple[Segment, ...]:
