@@ -63,13 +63,7 @@ def running_device() -> Iterator[Device]:
 
 def chunks_of(recording: Recording) -> tuple[tuple[int, int], ...]:
     """Where the recording's speech is, in stretches that begin and end in pauses."""
-    found: list[tuple[int, int]] = []
-    for span in recording.spans:
-        if found and span.end_ms + 100 - found[-1][0] <= LONGEST_CHUNK_MS:
-            found[-1] = (found[-1][0], span.end_ms + 100)
-        else:
-            found.append((span.start_ms - 100, span.end_ms + 100))
-    return tuple(found)
+    return recording.stretches(LONGEST_CHUNK_MS)
 
 
 def cut_part(

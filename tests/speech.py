@@ -67,6 +67,16 @@ class Recording:
         """How long the recording is, milliseconds."""
         return len(self.audio) * 1000 // SAMPLE_RATE
 
+    def stretches(self, longest_ms: int) -> tuple[tuple[int, int], ...]:
+        """Its speech in stretches from pause to pause, as long as allowed, in milliseconds."""
+        found: list[tuple[int, int]] = []
+        for span in self.spans:
+            if found and span.end_ms + 100 - found[-1][0] <= longest_ms:
+                found[-1] = (found[-1][0], span.end_ms + 100)
+            else:
+                found.append((span.start_ms - 100, span.end_ms + 100))
+        return tuple(found)
+
 
 @cache
 def _samples(language: str) -> tuple[Sample, ...]:

@@ -30,17 +30,6 @@ NOISE_DB = 30
 Way = Callable[[], str]
 
 
-def _chunks(recording: Recording) -> list[tuple[int, int]]:
-    """(start_ms, end_ms) up to 30 s long, cut in pauses, as the download worker cuts."""
-    found: list[tuple[int, int]] = []
-    for span in recording.spans:
-        if found and span.end_ms + 100 - found[-1][0] <= 30_000:
-            found[-1] = (found[-1][0], span.end_ms + 100)
-        else:
-            found.append((span.start_ms - 100, span.end_ms + 100))
-    return found
-
-
 def _bare(model: WhisperModel, audio: NDArray[np.float32], threads: int) -> Way:
     """The batched pipeline with its defaults, the audio in as many equal halves as threads."""
 
@@ -59,7 +48,7 @@ def _ours(recording: Recording, engine: Engine) -> Way:
     def run() -> str:
         chunks = [
             Chunk(recording.audio[start * SAMPLES_PER_MS : end * SAMPLES_PER_MS], start)
-            for start, end in _chunks(recording)
+            for start, end in recording.stretches(30_000)
         ]
         results = engine.recognise(chunks, RecognitionOptions(word_timestamps=True), "en")
         return " ".join(segment.text for result in results for segment in result.segments)

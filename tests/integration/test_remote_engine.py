@@ -83,13 +83,8 @@ def official(endpoint: OpenAiEndpoint) -> Iterator[openai.OpenAI]:
 
 def chunked(recording: Recording, longest_ms: int = 20_000) -> list[Chunk]:
     """The recording in chunks that begin and end in its pauses."""
-    found: list[list[int]] = []
-    for span in recording.spans:
-        if found and span.end_ms + 100 - found[-1][0] <= longest_ms:
-            found[-1][1] = span.end_ms + 100
-        else:
-            found.append([span.start_ms - 100, span.end_ms + 100])
-    return [Chunk(recording.audio[start * 16 : end * 16], start) for start, end in found]
+    stretches = recording.stretches(longest_ms)
+    return [Chunk(recording.audio[start * 16 : end * 16], start) for start, end in stretches]
 
 
 def said(results: Sequence[ChunkResult]) -> list[Segment]:
