@@ -17,7 +17,7 @@ from hearsight_core.settings import AsrSettings
 from hearsight_core.storage import ObjectStorage
 from hearsight_core.store import outcomes, work
 from hearsight_core.store.database import Database
-from hearsight_download_worker.tasks import wav
+from hearsight_download_worker.recording_cut import wav
 from tests.speech import Recording
 from tests.store import EN, downloading
 

@@ -13,7 +13,7 @@ from hearsight_core.storage import ObjectStorage
 from hearsight_core.store import listing, outcomes, work
 from hearsight_core.store.database import Database
 from hearsight_core.worker_process import Context
-from hearsight_download_worker.tasks import wav
+from hearsight_download_worker.recording_cut import wav
 from tests.integration.conftest import MakeWorker
 from tests.store import EN, downloading
 

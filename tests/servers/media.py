@@ -7,6 +7,11 @@
     /broken/NAME        the first answer breaks off in the middle; Range is supported
     /cut/NAME           every answer breaks off after a third of what was asked for
     /chunked/NAME       no length, in chunks
+    /gated/NAME?then=X  most of the file; the rest when the server's `gate` is opened. Then
+                        X=go      it goes on
+                        X=fail    it breaks off, and nothing is given any more
+                        X=break   it breaks off; `after` names what lies there from then on, the
+                                  same file if not said, in ranges unless `whole` is said
     /short/NAME         half of the file, with the whole one's length, always
     /hls/PATH           a manifest, its segments and its key
     /redirect?to=URL    302
@@ -117,6 +122,7 @@ class MediaServer:
     port: int
     scheme: str = "http"
     requests: list[Request] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
 
     @property
     def authority(self) -> str:
@@ -199,14 +205,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, str(value))
         self.end_headers()
 
-    def send_file(self, name: str, *, share: float = 1.0, rate: float | None = None) -> None:
+    def send_file(
+        self, name: str, *, share: float = 1.0, rate: float | None = None, ranges: bool = True
+    ) -> None:
         """A file or the range asked for; only a `share` of what is promised, at `rate` bytes/s."""
         path = self.server.folder / name
         if not path.is_file():
             self.send(404, "text/plain", b"nothing here")
             return
         content = path.read_bytes()
-        wanted = self.headers.get("Range", "").removeprefix("bytes=")
+        wanted = self.headers.get("Range", "").removeprefix("bytes=") if ranges else ""
         first, _, last = wanted.partition("-")
         start = int(first or 0)
         end = min(int(last) + 1 if last else len(content), len(content))
@@ -232,6 +240,24 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer_slow(self, name: str, query: dict[str, str]) -> None:
         self.send_file(name, rate=float(query["rate"]))
+
+    def answer_gated(self, name: str, query: dict[str, str]) -> None:
+        told = self.server.told
+        if told.gate.is_set() and query["then"] == "fail":
+            self.send(503, "text/plain", b"not now")
+        elif told.gate.is_set():
+            self.send_file(query.get("after", name), ranges="whole" not in query)
+        elif self.command == "HEAD":
+            self.send_file(name)
+        else:
+            content = (self.server.folder / name).read_bytes()
+            most = len(content) * 9 // 10
+            self.begin(200, "audio/mpeg", **{"Content-Length": len(content)})
+            self.wfile.write(content[:most])
+            while not (told.gate.wait(0.1) or self.server.ending.is_set()):
+                pass
+            if query["then"] == "go":
+                self.wfile.write(content[most:])
 
     def answer_broken(self, name: str, _query: dict[str, str]) -> None:
         # What yt-dlp asks for first, to see what it is, is not the transfer.

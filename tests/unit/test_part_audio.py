@@ -6,7 +6,7 @@ import pytest
 from hearsight_asr_worker.tasks import chunks_to_do, read_part
 from hearsight_core.errors import ObjectStoreError
 from hearsight_core.jobs import Part
-from hearsight_download_worker.tasks import wav
+from hearsight_download_worker.recording_cut import wav
 
 
 def test_a_part_is_read_as_it_was_written_and_goes_on_at_its_checkpoint() -> None:

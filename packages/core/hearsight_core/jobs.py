@@ -209,7 +209,8 @@ def progress_of(job: Job) -> ProgressData:
         message=job.message,
         current_bytes=job.media_bytes,
         total_bytes=job.media_bytes,
-        position_ms=job.recognised_ms if recognising else None,
+        # Recognition may be under way while the media is still being fetched.
+        position_ms=job.recognised_ms if recognising or job.recognised_ms else None,
         duration_ms=job.duration_ms,
         error=job.error,
         error_code=job.error_code,

@@ -26,6 +26,7 @@ from hearsight_core.errors import (
 )
 from hearsight_download_worker.child import Heard
 from hearsight_download_worker.decoders import Decoders
+from hearsight_download_worker.growing import Arrival
 
 SAMPLE_RATE_HZ: Final = 16_000
 
@@ -64,6 +65,14 @@ class MediaInfo:
     duration_ms: int | None
     streams: tuple[AudioStream, ...]
     chosen: int
+
+    def is_short(self, duration_ms: int, to_ms: int | None) -> bool:
+        """Whether a recording that turned out to be so long, up to `to_ms`, was cut off."""
+        promised_ms = self.duration_ms or 0
+        if to_ms is not None:
+            promised_ms = min(promised_ms, to_ms)
+        missing_ms = promised_ms - duration_ms
+        return missing_ms > max(_MISSING_MS, promised_ms * _MISSING_SHARE)
 
     @property
     def channels(self) -> int:
@@ -118,14 +127,7 @@ class Audio:
         if not end["samples"]:
             raise CorruptError(detail="no sound could be decoded")
         self.duration_ms = end["samples"] * 1000 // SAMPLE_RATE_HZ
-        self.truncated = end["cut_off"] or self._is_short()
-
-    def _is_short(self) -> bool:
-        promised_ms = self.info.duration_ms or 0
-        if self._to_ms is not None:
-            promised_ms = min(promised_ms, self._to_ms)
-        missing_ms = promised_ms - self.duration_ms
-        return missing_ms > max(_MISSING_MS, promised_ms * _MISSING_SHARE)
+        self.truncated = end["cut_off"] or self.info.is_short(self.duration_ms, self._to_ms)
 
 
 @contextmanager
@@ -138,6 +140,7 @@ def open_audio(
     from_ms: int = 0,
     to_ms: int | None = None,
     channel: int | None = None,
+    arrival: Arrival | None = None,
     check: Callable[[], None] = lambda: None,
     decoders: Decoders | None = None,
 ) -> Iterator[Audio]:
@@ -153,12 +156,15 @@ def open_audio(
             before it need not be decoded.
         to_ms: Where it ends; None: with the recording.
         channel: The one channel to decode, from 0; None: all of them, mixed.
+        arrival: Where the file is still being fetched: who tells that it is whole. Then its sound
+            comes as the file does, and what is before `from_ms` is decoded too.
         check: Called before every read and each half second; it raises to stop.
         decoders: Where the child comes from, if one may be waiting there.
 
     Raises:
         NoAudioError: the file has no audio track.
-        UnsupportedError: the file is no media, or of a kind that is not decoded here.
+        UnsupportedError: the file is no media, or of a kind that is not decoded here; or, while it
+            is being fetched, it may be of a kind that can be decoded when it is whole.
         CorruptError: the file is media, but damaged beyond use; or it ended its decoder.
         WorkerLostError: the decoder was killed from outside.
         TooLongError: the header says that it is longer than `max_duration_s`.
@@ -167,17 +173,20 @@ def open_audio(
         "memory_mib": memory_mib,
         "cpu_s": _LEAST_CPU_S + int(max_duration_s / _CPU_SHARE),
         "start_ms": start_ms,
-        "from_ms": from_ms,
+        "from_ms": from_ms if arrival is None else 0,
         "to_ms": to_ms,
         "channel": channel,
     }
+    news = () if arrival is None else (arrival.reader,)
     with (
         path.open("rb") as media,
-        (decoders or Decoders()).decoding(media, order) as process,
+        (decoders or Decoders()).decoding((media.fileno(), *news), order) as process,
     ):
         child = _Child(process, check)
         header = child.header()
         if "error" in header:
+            if arrival is not None:
+                raise UnsupportedError(detail=header["detail"])
             raise _refusal(path, header)
         info = _media_info(header["info"])
         if (info.duration_ms or 0) > max_duration_s * 1000:

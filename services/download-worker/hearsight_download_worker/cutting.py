@@ -17,11 +17,13 @@ from faster_whisper.vad import VadOptions, get_speech_timestamps
 from numpy.typing import NDArray
 
 SAMPLE_RATE_HZ: Final = 16_000
-_PER_MS: Final = SAMPLE_RATE_HZ // 1000
+SAMPLES_PER_MS: Final = SAMPLE_RATE_HZ // 1000
 
 _OPEN_END_MS: Final = 440
 """Speech that ends so near to a window's end may go on after it, with the silence that ends a span
 and the VAD's padding on top."""
+
+_SKIPPED: Final = 60 * SAMPLE_RATE_HZ
 
 _EARLIEST: Final = 0.75
 _LATEST: Final = 1.25
@@ -162,15 +164,17 @@ class Cutter:
             length_ms: How long the recording is, if its header says so.
             idle: How many parts could be recognised at once; asked before each part.
         """
-        window = _Window(blocks)
+        window = Window(blocks)
         position_ms = self.start_ms
         while True:
             left_s = None if length_ms is None else (length_ms - position_ms) / 1000
             target_s = self._options.target_s(self._index, left_s, idle())
-            samples, is_last = window.fill(self._window_ms(target_s) * _PER_MS)
-            self.duration_ms = position_ms + len(samples) // _PER_MS
+            samples, is_last = window.fill(self._window_ms(target_s) * SAMPLES_PER_MS)
+            self.duration_ms = position_ms + len(samples) // SAMPLES_PER_MS
             chunks = self._chunks(samples, target_s)
-            count = self._cut_after(chunks, len(samples) // _PER_MS, target_s, is_last=is_last)
+            count = self._cut_after(
+                chunks, len(samples) // SAMPLES_PER_MS, target_s, is_last=is_last
+            )
             if count:
                 yield self._part(samples, chunks[:count], position_ms)
                 used_ms = chunks[count - 1].end
@@ -178,7 +182,7 @@ class Cutter:
                 return
             else:
                 used_ms = self._silence(chunks, target_s)
-            window.drop(used_ms * _PER_MS)
+            window.drop(used_ms * SAMPLES_PER_MS)
             position_ms += used_ms
 
     def _longest_chunk_s(self, target_s: float) -> float:
@@ -213,9 +217,10 @@ class Cutter:
     def _spans(self, samples: NDArray[np.int16]) -> list[tuple[int, int]]:
         """Where the VAD hears speech, in milliseconds; a span never holds more than a chunk may."""
         found = get_speech_timestamps(samples.astype(np.float32) / 32768, self._vad)
-        whole_ms = len(samples) // _PER_MS
+        whole_ms = len(samples) // SAMPLES_PER_MS
         spans = [
-            (span["start"] // _PER_MS, min(-(-span["end"] // _PER_MS), whole_ms)) for span in found
+            (span["start"] // SAMPLES_PER_MS, min(-(-span["end"] // SAMPLES_PER_MS), whole_ms))
+            for span in found
         ]
         # Rounded outwards, two spans may share a millisecond: it goes to the first.
         return [
@@ -252,7 +257,7 @@ class Cutter:
             index=self._index,
             start_ms=position_ms + start,
             end_ms=position_ms + end,
-            samples=samples[start * _PER_MS : end * _PER_MS].copy(),
+            samples=samples[start * SAMPLES_PER_MS : end * SAMPLES_PER_MS].copy(),
             chunks=tuple((position_ms + one.start, position_ms + one.end) for one in chunks),
             speech_ms=sum(one.speech for one in chunks),
         )
@@ -266,7 +271,7 @@ class Cutter:
         return self._window_ms(target_s) - self._options.open_end_ms
 
 
-class _Window:
+class Window:
     """The stretch of audio that is being looked at."""
 
     def __init__(self, blocks: Iterable[NDArray[np.int16]]) -> None:
@@ -289,3 +294,11 @@ class _Window:
     def drop(self, count: int) -> None:
         """Forgets the first `count` samples."""
         self._held = self._held[count:].copy()
+
+    def skip(self, count: int) -> None:
+        """Goes past `count` samples, few of which are held at a time."""
+        is_last = False
+        while count > 0 and not is_last:
+            samples, is_last = self.fill(min(count, _SKIPPED))
+            self.drop(len(samples))
+            count -= len(samples)

@@ -8,7 +8,8 @@ refers to other places is refused. Whatever happens in here ends this process an
 It waits for the file on the socket that is its standard input at first. The file comes together
 with its order, a JSON object: `memory_mib`, `cpu_s`, the stretch that is wanted (`from_ms`, and
 `to_ms` or null), `start_ms` in it, up to which sound is left out, and the number of a `channel` or
-null.
+null. A second descriptor comes with a file that is still being fetched, see `growing.py`; one that
+can't be understood before it is whole is refused.
 
 Standard output is one line of JSON, the header, then the sound: mono int16 little-endian, 16 kHz,
 of all channels mixed or of one alone.
@@ -20,6 +21,7 @@ which the decoder has failed.
 This module imports no more than it must: its start can be part of a job's waiting time.
 """
 
+import io
 import json
 import os
 import resource
@@ -34,6 +36,8 @@ import av.subtitles.stream
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
+
+from hearsight_download_worker.growing import Growing
 
 SAMPLE_RATE_HZ: Final = 16_000
 
@@ -60,10 +64,20 @@ _RUN_UP_S: Final = 2.0
 _GUESSED_LENGTH: Final = {"aac", "ac3", "amr", "amrnb", "amrwb", "dts", "eac3", "loas", "truehd"}
 """Formats without a length: FFmpeg guesses one from the first bit rate it sees, a third off."""
 
+_PROGRESSIVE: Final = {
+    *("aac", "ac3", "eac3", "flac", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2", "mp3", "mpegts"),
+    *("ogg", "wav"),
+}
+"""Formats that can be decoded, with right times, by reading on from the beginning."""
+
 _SECOND_TRACK: Final = (
     Disposition.visual_impaired | Disposition.comment | Disposition.descriptions | Disposition.dub
 )
+_NEWS: Final = 3
+"""The descriptor of a pipe that tells when the file is whole, if it was not from the start."""
 _READ_BYTES: Final = 1024 * 1024
+_SECOND_BYTES: Final = 2 * SAMPLE_RATE_HZ
+"""How much sound is written at once where it comes as slowly as it is fetched."""
 _MAX_ORDER_BYTES: Final = 4096
 
 
@@ -83,10 +97,10 @@ def main() -> int:
     order = _order()
     if order is None:
         return 0
-    _confine(order["memory_mib"], order["cpu_s"])
-    with open(1, "wb", buffering=_READ_BYTES) as out:
+    _confine(order["memory_mib"], order["cpu_s"], _NEWS if order["grows"] else 2)
+    with open(1, "wb", buffering=_SECOND_BYTES if order["grows"] else _READ_BYTES) as out:
         try:
-            container = _open()
+            container = _open_growing() if order["grows"] else _open(io.FileIO(0))
             stream = _choose(container)
             out.write(json.dumps({"info": _info(container, stream)}).encode() + b"\n")
             out.flush()
@@ -110,25 +124,25 @@ def main() -> int:
 def _order() -> dict[str, Any] | None:
     """What to do with the file that is the standard input from here on; None: nothing comes."""
     with socket.socket(fileno=0) as orders:
-        told, files, _, _ = socket.recv_fds(orders, _MAX_ORDER_BYTES, 1)
+        told, files, _, _ = socket.recv_fds(orders, _MAX_ORDER_BYTES, 2)
     if not told:
         return None
-    [media] = files
-    # The socket was 0 and is closed: there may be no other descriptor than these three.
-    if media != 0:
-        os.dup2(media, 0)
-        os.close(media)
+    # The socket was 0 and is closed: there may be no other descriptors than these, in this order.
+    for received, place in zip(files, (0, _NEWS), strict=False):
+        if received != place:
+            os.dup2(received, place)
+            os.close(received)
     order: dict[str, Any] = json.loads(told)
-    return order
+    return {**order, "grows": len(files) > 1}
 
 
-def _confine(memory_mib: int, cpu_s: int) -> None:
-    """Takes away everything but the three descriptors that are open, some memory and time."""
+def _confine(memory_mib: int, cpu_s: int, last_descriptor: int) -> None:
+    """Takes away everything but the descriptors that are open, some memory and time."""
     memory = memory_mib * 1024 * 1024
     limits = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_NOFILE: 3,
+        resource.RLIMIT_NOFILE: last_descriptor + 1,
         resource.RLIMIT_NPROC: 0,
     }
     if sys.platform != "darwin":  # which refuses to limit address space
@@ -144,10 +158,23 @@ def _refuse_to_open(url: str, _flags: int, _options: object) -> NoReturn:
     raise PermissionError(f"the file refers to {url}")
 
 
-def _open() -> InputContainer:
+def _open_growing() -> InputContainer:
+    """The container of a file that is still being fetched."""
+    file = Growing(0, _NEWS)
+    if not file.has_its_index_first():
+        raise _RefusedError("unsupported", "its index comes last")
+    container = _open(file)
+    if container.format.name not in _PROGRESSIVE:
+        raise _RefusedError(
+            "unsupported", f"{container.format.name} may have to be jumped about in"
+        )
+    return container
+
+
+def _open(file: io.FileIO | Growing) -> InputContainer:
     try:
         return av.open(
-            open(0, "rb", buffering=0),
+            file,
             container_options={"format_whitelist": _FORMATS, "protocol_whitelist": "none"},
             buffer_size=_READ_BYTES,
             io_open=_refuse_to_open,

@@ -7,10 +7,9 @@ import json
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO
 
 from hearsight_download_worker.child import ended, start
 
@@ -34,11 +33,11 @@ class _Waiting:
             )
         return cls(process, ours)
 
-    def begin(self, media: IO[bytes], order: bytes) -> bool:
+    def begin(self, files: Sequence[int], order: bytes) -> bool:
         """Hands it the file and what to do with it; False if it has ended meanwhile."""
         with self.socket:
             try:
-                socket.send_fds(self.socket, [order], [media.fileno()])
+                socket.send_fds(self.socket, [order], files)
             except (BrokenPipeError, ConnectionResetError):
                 return False
         return True
@@ -59,20 +58,20 @@ class Decoders:
 
     @contextmanager
     def decoding(
-        self, media: IO[bytes], order: Mapping[str, int | None]
+        self, files: Sequence[int], order: Mapping[str, int | None]
     ) -> Iterator[subprocess.Popen[bytes]]:
         """A decoder at work on an open file; it ends with the block.
 
-        `order` is what `decoder.py` wants to know.
+        `files` are the descriptors and `order` is what `decoder.py` wants to know.
         """
         told = json.dumps(order).encode()
         waiting = self._taken()
-        if waiting is None or not waiting.begin(media, told):
+        if waiting is None or not waiting.begin(files, told):
             if waiting is not None:
                 _end(waiting)
             waiting = _Waiting.started()
             # If this one has ended as well, it is asked why as any other that has said nothing.
-            waiting.begin(media, told)
+            waiting.begin(files, told)
         with ended(waiting.process) as process:
             yield process
 

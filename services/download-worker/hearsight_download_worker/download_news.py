@@ -13,6 +13,9 @@ from hearsight_download_worker.fetch import FetchProgress
 NEWS_EVERY_S = 0.25
 STORE_EVERY_S = 5.0
 """Pauses between two pieces of news, and between two writes of progress to the database."""
+STORE_WITH_PARTS_EVERY_S = 1.0
+"""The same, once parts are recognised meanwhile: their segments make newer versions of the job, and
+news of an older one counts for nothing."""
 
 
 class DownloadNews:
@@ -40,7 +43,6 @@ class DownloadNews:
             self._percent = max(self._percent, round(progress.percent, 1))
         worker = self._context.worker
         if now >= self._store_due:
-            self._store_due = now + STORE_EVERY_S
             self._job = work.report(
                 worker.database,
                 self._lease.task,
@@ -49,6 +51,8 @@ class DownloadNews:
                 render("progress.download", worker.language),
             )
             self._lease.saw(self._job)
+            has_parts = self._job.speech_ms > 0
+            self._store_due = now + (STORE_WITH_PARTS_EVERY_S if has_parts else STORE_EVERY_S)
         worker.news.publish(
             progress_of(self._job).model_copy(
                 update={

@@ -35,6 +35,8 @@ from hearsight_download_worker.transfer import FetchProgress, Transfer
 __all__ = ["FetchLimits", "FetchProgress", "Fetched", "fetch"]
 
 _MEDIA_FILE: Final = "media"
+GROWING_FILE: Final = f"{_MEDIA_FILE}.part"
+"""What yt-dlp calls the file until it is whole; its bytes come in their order."""
 _MAX_FILENAME_CHARS: Final = 200
 _NOT_RECORDED_YET: Final = {"is_live", "is_upcoming", "post_live"}
 _SMUGGLED: Final = "__youtubedl_smuggle"

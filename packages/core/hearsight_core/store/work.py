@@ -35,7 +35,7 @@ from hearsight_core.store.rows import StoredSegment, part_of
 from hearsight_core.store.tables import jobs, parts, segments, tasks
 
 
-def _working_on(connection: Connection, task: Task) -> Job:
+def working_on(connection: Connection, task: Task) -> Job:
     """The task's job, locked, if this attempt may still write to it.
 
     An ended job must keep showing how it ended, and a task added to it would wait forever.
@@ -64,7 +64,7 @@ def _moved_on(connection: Connection, task: Task) -> None:
 def report(database: Database, task: Task, stage: Stage, percent: float, message: str) -> Job:
     """Shows the job in `stage` at `percent` of it."""
     with database.begin() as connection:
-        job = _working_on(connection, task)
+        job = working_on(connection, task)
         return change_job(connection, job, **staged(job, stage, percent, message))
 
 
@@ -81,7 +81,7 @@ class Media:
 def set_media(database: Database, task: Task, media: Media, message: str) -> Job:
     """Points the job at its stored original; its bytes are never fetched again."""
     with database.begin() as connection:
-        job = _working_on(connection, task)
+        job = working_on(connection, task)
         _moved_on(connection, task)
         return change_job(
             connection,
@@ -97,7 +97,7 @@ def set_media(database: Database, task: Task, media: Media, message: str) -> Job
 def set_duration(database: Database, task: Task, duration_ms: int) -> Job:
     """Notes how long the recording is, as far as its container tells."""
     with database.begin() as connection:
-        job = _working_on(connection, task)
+        job = working_on(connection, task)
         return change_job(connection, job, duration_ms=duration_ms)
 
 
@@ -121,7 +121,7 @@ def add_part(
     `trace_parent` is the span below which the part is recognised.
     """
     with database.begin() as connection:
-        job = _working_on(connection, task)
+        job = working_on(connection, task)
         _moved_on(connection, task)
         connection.execute(
             insert(parts).values(
@@ -159,7 +159,7 @@ def add_part(
 def finish_cut(database: Database, task: Task, duration_ms: int, *, truncated: bool = False) -> Job:
     """Declares that the last part is there, how long the recording is, and if it broke off."""
     with database.begin() as connection:
-        job = _working_on(connection, task)
+        job = working_on(connection, task)
         return change_job(
             connection, job, cut_done=True, duration_ms=duration_ms, truncated=truncated
         )
@@ -170,7 +170,7 @@ def set_language(
 ) -> Job:
     """Notes language and model; the part that says it first decides for the whole job."""
     with database.begin() as connection:
-        job = _working_on(connection, task)
+        job = working_on(connection, task)
         if job.language is not None:
             return job
         return change_job(
@@ -212,7 +212,7 @@ def add_segments(
     """
     start_ms, end_ms = part.chunks[chunk_index]
     with database.begin() as connection:
-        job = _working_on(connection, task)
+        job = working_on(connection, task)
         moved = connection.execute(
             update(parts)
             .where(
@@ -253,20 +253,30 @@ def add_segments(
                 ],
             )
         recognised_ms = job.recognised_ms + end_ms - start_ms
-        percent = recognising_percent(recognised_ms, max(_speech_expected_ms(job), recognised_ms))
-        # While parts are still being cut the share can fall; the percentage must not.
-        if job.stage is Stage.ASR_RECOGNIZING:
-            percent = max(percent, job.stage_percent)
-        message = render("progress.asr_recognizing", language)
         changed = change_job(
             connection,
             job,
-            **staged(job, Stage.ASR_RECOGNIZING, percent, message),
+            **_recognising(job, recognised_ms, language),
             recognised_ms=recognised_ms,
             reused_ms=job.reused_ms + (end_ms - start_ms if reused else 0),
             version=job.version + max(1, len(stored)),
         )
         return Appended(job=changed, version_before=job.version, segments=stored)
+
+
+def _recognising(job: Job, recognised_ms: int, language: Language) -> dict[str, object]:
+    """Columns that show the job as being recognised; none while its media is still being fetched.
+
+    That is what such a job has to wait for, and what its stage goes on to tell.
+    """
+    if job.media_key is None:
+        return {}
+    percent = recognising_percent(recognised_ms, max(_speech_expected_ms(job), recognised_ms))
+    # While parts are still being cut the share can fall; the percentage must not.
+    if job.stage is Stage.ASR_RECOGNIZING:
+        percent = max(percent, job.stage_percent)
+    message = render("progress.asr_recognizing", language)
+    return staged(job, Stage.ASR_RECOGNIZING, percent, message)
 
 
 def _speech_expected_ms(job: Job) -> int:
@@ -286,18 +296,17 @@ class OutOfOrderError(Exception):
 def mark_recognising(database: Database, task: Task, language: Language) -> Job:
     """Shows the job as being recognised, once its first part is claimed."""
     with database.begin() as connection:
-        job = _working_on(connection, task)
+        job = working_on(connection, task)
         if job.stage in {Stage.ASR_RECOGNIZING, Stage.ASR_POSTPROCESSING}:
             return job
-        percent = recognising_percent(job.recognised_ms, _speech_expected_ms(job))
-        message = render("progress.asr_recognizing", language)
-        return change_job(connection, job, **staged(job, Stage.ASR_RECOGNIZING, percent, message))
+        shown = _recognising(job, job.recognised_ms, language)
+        return change_job(connection, job, **shown) if shown else job
 
 
 def mark_postprocessing(database: Database, task: Task, language: Language) -> Job | None:
     """Shows the job as being put together if this task is its last; else changes nothing."""
     with database.begin() as connection:
-        job = _working_on(connection, task)
+        job = working_on(connection, task)
         others = connection.execute(
             select(tasks.c.id)
             .where(tasks.c.job_id == job.id, tasks.c.id != task.id, tasks.c.state != TaskState.DONE)
