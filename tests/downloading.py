@@ -26,7 +26,7 @@ class Downloading:
         self._news = news
         self._storage = storage
         self._download = Downloader(settings)
-        self._made: list[Worker] = []
+        self.made: list[Worker] = []
 
     def worker(self) -> Worker:
         """Another one."""
@@ -39,7 +39,7 @@ class Downloading:
             news=self._news,
             hints=hints,
         )
-        self._made.append(worker)
+        self.made.append(worker)
         worker.start()
         return worker
 
@@ -56,7 +56,7 @@ class Downloading:
 
     def close(self) -> None:
         """Ends them."""
-        for worker in self._made:
+        for worker in self.made:
             worker.close()
         self._download.close()
 

@@ -22,6 +22,7 @@ from hearsight_core.store.database import Database
 from hearsight_core.store.leases import Claim
 from hearsight_core.store.outcomes import RetryPolicy
 from hearsight_core.store.submission import Accepted, Submission, Upload
+from hearsight_core.store.work import Media
 
 EN: Language = "en"
 AT_ONCE = RetryPolicy(max_failures=3, backoff_s=0, backoff_max_s=0)
@@ -154,6 +155,17 @@ def downloading(
     return claimed(database, taken.task_id)
 
 
+def fetched(database: Database, download: Task) -> Job:
+    """The job, whose media is stored by now."""
+    media = Media(
+        key=f"jobs/{download.job_id}/media/1",
+        filename="talk.mp4",
+        size_bytes=1,
+        media_type="video/mp4",
+    )
+    return work.set_media(database, download, media, "stored")
+
+
 def a_part(job_id: int, index: int, *, chunks: int = 2) -> Part:
     """A part of `chunks` chunks of speech without a pause between."""
     start = index * chunks * CHUNK_MS
@@ -188,6 +200,7 @@ def cut(
 ) -> tuple[Job, list[str]]:
     """A job that is downloaded and cut, and the ids of the tasks that transcribe its parts."""
     download = downloading(database, job_id=job_id, pool=pool).task
+    fetched(database, download)
     ids = [add_part(database, download, index, chunks=chunks) for index in range(parts)]
     work.finish_cut(database, download, parts * chunks * CHUNK_MS)
     return outcomes.finish(database, download, EN), ids

@@ -26,7 +26,7 @@ from hearsight_core.errors import (
 )
 from hearsight_download_worker.audio import Audio, open_audio
 from hearsight_download_worker.decoders import Decoders
-from tests.servers.media import media_folder
+from tests.servers.media import ffmpeg, media_folder
 from tests.speech import joined, silence, write_wav
 
 
@@ -53,11 +53,6 @@ def opened(
     ) as audio:
         blocks = list(audio.blocks(7))
     return audio, np.concatenate(blocks) if blocks else silence(0)
-
-
-def ffmpeg(*arguments: str | Path) -> None:
-    program = imageio_ffmpeg.get_ffmpeg_exe()
-    subprocess.run([program, "-y", "-loglevel", "error", *map(str, arguments)], check=True)
 
 
 def children() -> list[psutil.Process]:

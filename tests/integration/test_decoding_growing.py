@@ -1,13 +1,11 @@
 """A file is decoded while it is still being fetched, to the sample as if it were whole."""
 
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 import psutil
 import pytest
@@ -16,14 +14,9 @@ from numpy.typing import NDArray
 from hearsight_core.errors import CorruptError, UnsupportedError
 from hearsight_download_worker.audio import Audio, open_audio
 from hearsight_download_worker.growing import Arrival
-from tests.servers.media import media_folder
+from tests.servers.media import ffmpeg, media_folder
 
 PIECES = 7
-
-
-def ffmpeg(*arguments: str | Path) -> None:
-    program = imageio_ffmpeg.get_ffmpeg_exe()
-    subprocess.run([program, "-y", "-loglevel", "error", *map(str, arguments)], check=True)
 
 
 def written(folder: Path, ending: str, *options: str) -> Path:

@@ -3,6 +3,7 @@
 import threading
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -10,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from hearsight_core.contract import JobStatus, Segment, Stage, Word
 from hearsight_core.errors import Cancelled, CorruptError, LeaseLost
-from hearsight_core.jobs import ModelUsed, Task, overall_percent
+from hearsight_core.jobs import ModelUsed, Task, overall_percent, progress_of
 from hearsight_core.store import control, leases, listing, outcomes, work
 from hearsight_core.store.database import Database
 from hearsight_core.store.rows import StoredSegment
@@ -27,6 +28,7 @@ from tests.store import (
     cut,
     downloading,
     expire,
+    fetched,
     queued,
     recognise,
     rows,
@@ -293,6 +295,7 @@ def test_a_reader_that_asks_again_and_again_misses_nothing(
 
 def test_recognising_rises_to_its_end_and_never_falls(database: Database) -> None:
     download = downloading(database).task
+    fetched(database, download)
     marks: list[float] = []
     for index in range(3):
         part = claimed(database, add_part(database, download, index))
@@ -304,10 +307,29 @@ def test_recognising_rises_to_its_end_and_never_falls(database: Database) -> Non
     assert marks[-1] == 80
 
 
+def test_a_job_whose_media_is_still_fetched_goes_on_to_show_the_download(
+    database: Database,
+) -> None:
+    download = downloading(database).task
+    work.report(database, download, Stage.DOWNLOAD, 40, "fetching")
+    part = claimed(database, add_part(database, download, 0))
+    work.mark_recognising(database, part.task, EN)
+    recognise(database, part, chunks=1)
+    job = listing.get(database, download.job_id)
+    assert (job.stage, job.stage_percent, job.message) == (Stage.DOWNLOAD, 40, "fetching")
+    assert progress_of(job).position_ms == job.recognised_ms == CHUNK_MS
+    fetched(database, download)
+    assert part.part is not None
+    recognise(database, replace(part, part=replace(part.part, chunks_done=1)))
+    job = listing.get(database, download.job_id)
+    assert job.stage is Stage.ASR_RECOGNIZING
+
+
 def test_a_worker_that_keeps_up_with_the_cut_does_not_show_a_job_as_nearly_done(
     database: Database,
 ) -> None:
     download = downloading(database).task
+    fetched(database, download)
     work.set_duration(database, download, 20 * CHUNK_MS)
     recognise(database, claimed(database, add_part(database, download, 0, chunks=2)))
     job = listing.get(database, download.job_id)

@@ -11,7 +11,7 @@
                         X=go      it goes on
                         X=fail    it breaks off, and nothing is given any more
                         X=break   it breaks off; `after` names what lies there from then on, the
-                                  same file if not said, in ranges unless `whole` is said
+                                  same file if not said, in ranges unless `whole=1`
     /short/NAME         half of the file, with the whole one's length, always
     /hls/PATH           a manifest, its segments and its key
     /redirect?to=URL    302
@@ -60,7 +60,8 @@ _TYPES: Final = {
 }
 
 
-def _ffmpeg(*arguments: str | Path) -> None:
+def ffmpeg(*arguments: str | Path) -> None:
+    """Runs ffmpeg; what it makes is overwritten."""
     program = imageio_ffmpeg.get_ffmpeg_exe()
     command = [program, "-y", "-loglevel", "error", *map(str, arguments)]
     subprocess.run(command, check=True, timeout=120)
@@ -78,30 +79,30 @@ def media_folder() -> Path:
     speech = write_wav(folder / "speech.wav", joined(SPEECH_S).audio)
     spanish = write_wav(folder / "spanish.wav", joined(SPEECH_S, language="es").audio)
     write_wav(folder / "silence.wav", silence(30))
-    _ffmpeg("-i", speech, "-b:a", "64k", folder / "speech.mp3")
-    _ffmpeg("-i", speech, "-b:a", "64k", "-movflags", "+faststart", folder / "speech.m4a")
+    ffmpeg("-i", speech, "-b:a", "64k", folder / "speech.mp3")
+    ffmpeg("-i", speech, "-b:a", "64k", "-movflags", "+faststart", folder / "speech.m4a")
     picture = ("-f", "lavfi", "-i", f"testsrc=duration={SPEECH_S}:size=160x120:rate=5")
-    _ffmpeg(*picture, folder / "picture.mp4")
+    ffmpeg(*picture, folder / "picture.mp4")
     english_by_default = ("-disposition:a:0", "0", "-disposition:a:1", "default")
     languages = ("-metadata:s:a:0", "language=spa", "-metadata:s:a:1", "language=eng")
     tracks = ("-map", "0:v", "-map", "1:a", "-map", "2:a")
-    _ffmpeg(
+    ffmpeg(
         *(*picture, "-i", spanish, "-i", speech, *tracks, *english_by_default, *languages),
         folder / "two-tracks.mp4",
     )
     hls = ("-f", "hls", "-hls_time", "5", "-hls_list_size", "0")
     (folder / "hls").mkdir()
-    _ffmpeg("-i", speech, "-b:a", "64k", *hls, folder / "hls" / "index.m3u8")
+    ffmpeg("-i", speech, "-b:a", "64k", *hls, folder / "hls" / "index.m3u8")
     secret = folder / "hls-aes"
     secret.mkdir()
     (secret / "secret.key").write_bytes(bytes(range(16)))
     (secret / "key-info").write_text(f"secret.key\n{secret / 'secret.key'}\n")
-    _ffmpeg(
+    ffmpeg(
         *("-i", speech, "-b:a", "64k", *hls, "-hls_key_info_file", secret / "key-info"),
         secret / "index.m3u8",
     )
     (folder / "dash").mkdir()
-    _ffmpeg("-i", speech, "-b:a", "64k", "-f", "dash", folder / "dash" / "index.mpd")
+    ffmpeg("-i", speech, "-b:a", "64k", "-f", "dash", folder / "dash" / "index.mpd")
     return folder
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import imageio_ffmpeg
 import psutil
 import pytest
 
@@ -25,15 +24,10 @@ from hearsight_core.errors import (
 )
 from hearsight_download_worker.audio import open_audio
 from hearsight_download_worker.cutting import CutOptions, Cutter
-from tests.servers.media import media_folder
+from tests.servers.media import ffmpeg, media_folder
 
 MEMORY_MIB: Final = 512
 HOUR_S: Final = 3600
-
-
-def ffmpeg(*arguments: str | Path) -> None:
-    program = imageio_ffmpeg.get_ffmpeg_exe()
-    subprocess.run([program, "-y", "-loglevel", "error", *map(str, arguments)], check=True)
 
 
 def made(path: Path, content: bytes) -> Path:
