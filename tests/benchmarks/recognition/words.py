@@ -30,6 +30,8 @@ MINUTES = float(os.environ.get("BENCH_MINUTES", "36"))
 """Speech in all: half of it narration, the rest shared by the joined recordings."""
 WITHIN = 0.3
 """Percent of the words that more may be wrong than with the bare library."""
+BARE = "bare, sequential"
+BATCHED = "bare, batched"
 NEAR_MS = 200
 AUDIBLE = 300
 """What is louder is part of a clip's speech, 40 dB below full scale."""
@@ -188,8 +190,23 @@ def _apart(one: _Timed, other: _Timed) -> list[int]:
     return [abs(mine - known) for mine, known in pairs if mine is not None and known is not None]
 
 
-def _percent(recording: Recording, text: str) -> float:
-    return word_error_rate(recording.text, text) * 100
+class _Total:
+    """How many words were wrong, of how many, over all recordings; by who heard them."""
+
+    def __init__(self) -> None:
+        self._wrong: dict[str, float] = {}
+        self._words: dict[str, int] = {}
+
+    def add(self, heard_by: str, recording: Recording, text: str) -> float:
+        """Counts what was heard of a recording; returns its own word error rate, percent."""
+        rate, words = word_error_rate(recording.text, text), len(recording.words)
+        self._wrong[heard_by] = self._wrong.get(heard_by, 0) + rate * words
+        self._words[heard_by] = self._words.get(heard_by, 0) + words
+        return rate * 100
+
+    def percent(self, heard_by: str) -> float:
+        """The word error rate over all that was counted."""
+        return self._wrong[heard_by] / self._words[heard_by] * 100
 
 
 def measure(stand: Stand) -> Iterator[Goal]:
@@ -197,20 +214,26 @@ def measure(stand: Stand) -> Iterator[Goal]:
     narration.flite()  # before anything else: what is missing is told at once
     library = bare.model()
     engine = models.load(AsrSettings(device="cpu"))
+    total = _Total()
     for name, made in _recordings(stand).items():
         recording = made()
         known = _by_library(library, recording.audio.astype(np.float32) / np.float32(32768))
-        yardstick = _percent(recording, known.text)
+        yardstick = total.add(BARE, recording, known.text)
         size = f"{recording.duration_ms / 60_000:.1f} min, {len(recording.words)} words"
-        yield told(f"{name} ({size}): bare, sequential", f"{yardstick:.2f} % of the words wrong")
-        yield told(f"{name}: bare, batched", f"{_percent(recording, known.batched):.2f} %")
+        yield told(f"{name} ({size}): {BARE}", f"{yardstick:.2f} % of the words wrong")
+        yield told(f"{name}: {BATCHED}", f"{total.add(BATCHED, recording, known.batched):.2f} %")
         for way, options in _ways().items():
             segments = _heard(engine, recording, options)
             yield at_most(
                 f"{name}: {way}",
                 yardstick + WITHIN,
-                _percent(recording, " ".join(segment.text for segment in segments)),
+                total.add(way, recording, " ".join(segment.text for segment in segments)),
                 "%",
                 remark=f"; {_Times(recording, segments, known).told()}",
             )
     engine.close()
+    yield told(f"all together: {BARE}", f"{total.percent(BARE):.2f} % of the words wrong")
+    yield told(f"all together: {BATCHED}", f"{total.percent(BATCHED):.2f} %")
+    for way in _ways():
+        wanted = total.percent(BARE) + WITHIN
+        yield at_most(f"all together: {way}", wanted, total.percent(way), "%")
