@@ -6,7 +6,6 @@ environment, and starts neither ffmpeg nor any other downloader. (For YouTube it
 runs the site's JavaScript without access to network or files.)
 """
 
-import importlib
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -135,11 +134,12 @@ def fetch(
 
 
 def rehearse() -> None:
-    """Does what a fetch does before its first connection, and loads every site's extractor.
+    """Does what a fetch does before its first connection, most of which takes its time only once.
 
-    Whoever is forked from this process need not: most of it is for the first time only.
+    Whoever is forked from this process has it behind it. The sites' extractors are left to whoever
+    needs one: some make up the number of a device when they are loaded, which fetches must not
+    share.
     """
-    importlib.import_module("yt_dlp.extractor._extractors")
 
     def stop() -> NoReturn:
         raise Cancelled
