@@ -16,7 +16,7 @@ from typing import IO, Final
 
 from hearsight_download_worker.child import Child, ended, start
 
-_FORKS: Final = sys.platform == "linux"
+FORKS: Final = sys.platform == "linux"
 """Elsewhere, what frameworks of the system keep for themselves may not survive a fork, as on macOS,
 and nothing ends a child with its parent."""
 
@@ -98,7 +98,8 @@ class _Forked:
 class Fetchers:
     """Begins children; may be used by several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, forks: bool = FORKS) -> None:
+        self._forks = forks
         self._guard = threading.Lock()
         self._forker: _Forker | None = None
 
@@ -109,7 +110,7 @@ class Fetchers:
         Args:
             words: A file for what it says on its standard error.
         """
-        if not _FORKS:
+        if not self._forks:
             cold = start(
                 "hearsight_download_worker.fetcher",
                 stdin=subprocess.PIPE,

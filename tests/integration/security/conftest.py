@@ -1,14 +1,12 @@
-"""An API that asks for keys, and clients of several owners; what begins the children of fetches."""
+"""An API that asks for keys, and clients of several owners."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 
 import httpx
 import pytest
 
 from hearsight_core.keys import Scope
-from hearsight_download_worker.fetchers import Fetchers
 from tests.servers import api, keyed
 from tests.servers.api import Served
 
@@ -49,10 +47,3 @@ def admin(locked: Served) -> Iterator[httpx.Client]:
     """A client with the scope admin."""
     with keyed.client(locked.api, keyed.made(locked.database, "root", Scope.ADMIN)) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def fetchers() -> Iterator[Fetchers]:
-    """Begins children, of several tests."""
-    with closing(Fetchers()) as begins:
-        yield begins

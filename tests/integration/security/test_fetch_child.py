@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
@@ -25,7 +26,7 @@ from hearsight_core.errors import (
     WorkerLostError,
 )
 from hearsight_download_worker.fetch import FetchLimits, FetchProgress
-from hearsight_download_worker.fetchers import Fetchers
+from hearsight_download_worker.fetchers import FORKS, Fetchers
 from tests.integration.security.fetches import LIMITS, children, fetched
 from tests.servers.media import MediaServer, media_folder, media_server
 
@@ -34,6 +35,12 @@ from tests.servers.media import MediaServer, media_folder, media_server
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
     with media_server(made_to_harm(tmp_path_factory.mktemp("harm"))) as running:
         yield running
+
+
+@pytest.fixture(scope="module", params=["forked", "started"] if FORKS else ["started"])
+def fetchers(request: pytest.FixtureRequest) -> Iterator[Fetchers]:
+    with closing(Fetchers(forks=request.param == "forked")) as begins:
+        yield begins
 
 
 def made_to_harm(folder: Path) -> Path:

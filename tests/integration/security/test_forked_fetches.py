@@ -16,13 +16,11 @@ import pytest
 
 from hearsight_core.errors import Cancelled, WorkerLostError
 from hearsight_download_worker.fetcher import Order
-from hearsight_download_worker.fetchers import Fetchers
+from hearsight_download_worker.fetchers import FORKS, Fetchers
 from tests.integration.security.fetches import LIMITS, children, fetched, forkers
 from tests.servers.media import MediaServer, media_folder, media_server
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="children are forked on Linux alone"
-)
+pytestmark = pytest.mark.skipif(not FORKS, reason="children are not forked here")
 
 WAIT_S = 60
 
@@ -31,6 +29,12 @@ WAIT_S = 60
 def server() -> Iterator[MediaServer]:
     with media_server() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def fetchers() -> Iterator[Fetchers]:
+    with closing(Fetchers()) as begins:
+        yield begins
 
 
 def until(true: Callable[[], bool]) -> None:
