@@ -24,6 +24,7 @@
     /text?body=TEXT     TEXT, as the type in `type`
     /silent             an answer that never comes
     /empty              an audio file of no bytes
+    /cookie/NAME        the file, with a cookie
 """
 
 import atexit
@@ -322,6 +323,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer_silent(self, _name: str, _query: dict[str, str]) -> None:
         self.server.ending.wait()
+
+    def answer_cookie(self, name: str, _query: dict[str, str]) -> None:
+        content = (self.server.folder / name).read_bytes()
+        self.send(200, "audio/mpeg", content, **{"Set-Cookie": "visitor=1; Path=/"})
 
     def answer_empty(self, _name: str, _query: dict[str, str]) -> None:
         self.send(200, "audio/mpeg", b"")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO, Final
+from typing import IO, Final, Protocol
 
 _ENVIRONMENT: Final = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
 """All that a child sees of our environment, which holds keys and passwords."""
@@ -25,11 +25,26 @@ MAX_LINE_BYTES: Final = 1024 * 1024
 """Longest line a child may say."""
 
 
+class Child(Protocol):
+    """A child as those need it who began it: what `Popen` and children forked for us share."""
+
+    @property
+    def stdin(self) -> IO[bytes] | None:
+        """Where it reads."""
+
+    @property
+    def stdout(self) -> IO[bytes] | None:
+        """What it says."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, or the signal that ended it as a negative number."""
+
+
 def start(
     module: str,
     *arguments: str,
     stdin: IO[bytes] | socket.socket | int,
-    stderr: IO[bytes] | int,
+    stderr: IO[bytes] | int | None,
     env: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Runs a module of ours as a child.
@@ -60,7 +75,7 @@ def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]
 class Heard:
     """What a child says on its standard output, read without waiting blindly."""
 
-    def __init__(self, process: subprocess.Popen[bytes], check: Callable[[], None]) -> None:
+    def __init__(self, process: Child, check: Callable[[], None]) -> None:
         assert process.stdout is not None  # noqa: S101  it was asked for
         self._out: IO[bytes] = process.stdout
         self._check = check

@@ -7,17 +7,19 @@ runs the site's JavaScript without access to network or files.)
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import yt_dlp.globals
 from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 
 from hearsight_core.addresses import AddressGuard
 from hearsight_core.errors import (
+    Cancelled,
     CorruptError,
     HearSightError,
     InvalidRequestError,
@@ -32,7 +34,7 @@ from hearsight_download_worker.formats import Format, best_sound
 from hearsight_download_worker.guarded_http import GuardedDownloader, Stop, Traffic, stopping
 from hearsight_download_worker.transfer import FetchProgress, Transfer
 
-__all__ = ["FetchLimits", "FetchProgress", "Fetched", "fetch"]
+__all__ = ["FetchLimits", "FetchProgress", "Fetched", "fetch", "rehearse"]
 
 _MEDIA_FILE: Final = "media"
 GROWING_FILE: Final = f"{_MEDIA_FILE}.part"
@@ -131,6 +133,29 @@ def fetch(
         raise
     except Exception as error:  # yt-dlp and its extractors raise anything
         raise translate(error, host=traffic.host, failure=traffic.failure) from error
+
+
+def rehearse() -> None:
+    """Does what a fetch does before its first connection, most of which takes its time only once.
+
+    Whoever is forked from this process has it behind it. The sites' extractors are left to whoever
+    needs one: some make up the number of a device when they are loaded, which fetches must not
+    share.
+    """
+
+    def stop() -> NoReturn:
+        raise Cancelled
+
+    limits = FetchLimits(max_bytes=1, max_duration_s=1, timeout_s=60, socket_timeout_s=1)
+    with suppress(Cancelled):
+        # The host is not looked for, and in the folder nothing is written.
+        fetch(
+            "http://hearsight.invalid/",
+            Path(os.sep),
+            guard=AddressGuard(),
+            limits=limits,
+            check=stop,
+        )
 
 
 def _fetch(

@@ -1,4 +1,6 @@
-"""Fetches one medium, in a process of its own: `python -m hearsight_download_worker.fetcher`.
+"""Fetches one medium, in a process of its own.
+
+Forked for it (`forker.py`), or started: `python -m hearsight_download_worker.fetcher`.
 
 What a source answers can bring yt-dlp to a standstill (its patterns take hours over a page of a
 megabyte that is made for it) or to all memory (a manifest that unfolds to gigabytes). Python's
@@ -64,6 +66,14 @@ class Order:
         return json.dumps(asdict(self)).encode() + b"\n"
 
 
+def run() -> int:
+    """As `main`, and ends without a word if nobody listens."""
+    try:
+        return main()
+    except BrokenPipeError:
+        return 1
+
+
 def main() -> int:
     """Fetches what standard input orders; returns the exit code."""
     # Ctrl-C goes to everybody at the terminal; when this one has to end, the worker says.
@@ -79,7 +89,7 @@ def main() -> int:
 
     if order.verbose:
         _tell_words(tell)
-    check = _Confined(order)
+    check = Confined(order)
     try:
         fetched = fetch(
             order.url,
@@ -97,10 +107,15 @@ def main() -> int:
     return 0
 
 
-class _Confined:
-    """Limits this process; called at every step, it renews its CPU time and looks for its end."""
+class Confined:
+    """Limits this process; called at every step, it renews its CPU time and looks for its end.
+
+    What libraries and programs write for themselves goes into the order's folder, and there they
+    look for a home.
+    """
 
     def __init__(self, order: Order) -> None:
+        os.environ.update(dict.fromkeys(("HOME", "TMPDIR", "DENO_DIR"), order.folder))
         memory = order.memory_mib * 1024 * 1024
         # Not the address space, of which deno reserves more than any machine has.
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
@@ -113,6 +128,7 @@ class _Confined:
         self()
 
     def __call__(self) -> None:
+        """Ends this process if nobody waits for it; else gives it new CPU time."""
         now = time.monotonic()
         if now < self._due:
             return
@@ -145,9 +161,6 @@ def _tell_words(tell: Any) -> None:  # noqa: ANN401  a function with any keyword
 
 
 if __name__ == "__main__":
-    try:
-        code = main()
-    except BrokenPipeError:
-        code = 1  # nobody listens any more
+    code = run()
     sys.stderr.flush()
     os._exit(code)  # at once: there is nothing to tidy, and threads may still wait for a host

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -23,9 +24,10 @@ from hearsight_core.errors import (
     UnsupportedError,
     WorkerLostError,
 )
-from hearsight_download_worker.child import Heard, ended, start
+from hearsight_download_worker.child import Child, Heard
 from hearsight_download_worker.fetch import Fetched, FetchLimits, FetchProgress
 from hearsight_download_worker.fetcher import Order
+from hearsight_download_worker.fetchers import Fetchers
 
 PATIENCE_CPU_S: Final = 60
 
@@ -41,6 +43,7 @@ def fetch_apart(
     url: str,
     folder: Path,
     *,
+    fetchers: Fetchers,
     guard: AddressGuard,
     limits: FetchLimits,
     memory_mib: int,
@@ -54,6 +57,7 @@ def fetch_apart(
     Args:
         url: As `fetch` takes it.
         folder: As `fetch` takes it.
+        fetchers: Begins the child.
         guard: As `fetch` takes it; the hosts it allows are handed on.
         limits: As `fetch` takes them.
         memory_mib: Memory the child may use, MiB.
@@ -79,18 +83,10 @@ def fetch_apart(
         verbose=logger.isEnabledFor(logging.DEBUG),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    # What libraries write for themselves goes here, and where they would look for a home.
-    home = {name: str(folder) for name in ("HOME", "TMPDIR", "DENO_DIR")}
-    with (
-        tempfile.TemporaryFile() as words,
-        ended(
-            start(
-                "hearsight_download_worker.fetcher", stdin=subprocess.PIPE, stderr=words, env=home
-            )
-        ) as process,
-    ):
+    with tempfile.TemporaryFile() as words, fetchers.fetching(words) as process:
         assert process.stdin is not None  # noqa: S101  it was asked for
-        process.stdin.write(order.written())
+        with suppress(BrokenPipeError):  # one that has ended is asked why like any other
+            process.stdin.write(order.written())
         return _Fetch(process, words, order, check).result(on_progress)
 
 
@@ -98,7 +94,7 @@ def fetch_apart(
 class _Fetch:
     """A fetch while it lasts."""
 
-    process: subprocess.Popen[bytes]
+    process: Child
     words: IO[bytes]
     order: Order
     check: Callable[[], None]
@@ -140,8 +136,9 @@ class _Fetch:
         if code < 0:
             return UnsupportedError(detail=f"it ended its fetch with {signal.Signals(-code).name}")
         self.words.seek(0)
-        lines = self.words.read().decode(errors="replace").strip().splitlines() or [""]
-        return UnexpectedError(detail=lines[-1][:_MAX_DETAIL_CHARS])
+        lines = self.words.read().decode(errors="replace").strip().splitlines()
+        detail = lines[-1] if lines else f"its fetch ended with the code {code}"
+        return UnexpectedError(detail=detail[:_MAX_DETAIL_CHARS])
 
 
 def _error(told: dict[str, Any]) -> HearSightError:

@@ -22,6 +22,7 @@ from hearsight_download_worker.decoders import Decoders
 from hearsight_download_worker.download_news import DownloadNews
 from hearsight_download_worker.early import EarlyCut
 from hearsight_download_worker.fetch import GROWING_FILE, Fetched, FetchLimits, FetchProgress
+from hearsight_download_worker.fetchers import Fetchers
 from hearsight_download_worker.fetching import fetch_apart
 from hearsight_download_worker.recording_cut import Ending, RecordingCut
 
@@ -45,11 +46,13 @@ class Downloader:
         self._scratch.mkdir(parents=True, exist_ok=True)
         self._guard = AddressGuard(settings.allow_hosts)
         self._decoders = Decoders()
+        self._fetchers = Fetchers()
         sweep_scratch(self._scratch)
 
     def close(self) -> None:
-        """Ends the decoder that waits for the next job."""
+        """Ends the decoder that waits for the next job, and what fetches are forked from."""
         self._decoders.close()
+        self._fetchers.close()
 
     def __call__(self, lease: Lease, context: Context) -> None:
         """Brings the leased job to the point where only recognition is left.
@@ -124,6 +127,7 @@ class Downloader:
         return fetch_apart(
             job.source_url,
             folder,
+            fetchers=self._fetchers,
             guard=self._guard,
             limits=FetchLimits(
                 max_bytes=settings.max_download_bytes,

@@ -7,6 +7,7 @@ from tests.benchmarks import table
 from tests.benchmarks.recognition import (
     clips,
     fan_out,
+    fetching,
     first_words,
     memory,
     overhead,
@@ -20,6 +21,7 @@ SUBJECTS: table.Subjects = {
     "first_words": first_words.measure,
     "fan_out": fan_out.measure,
     "overhead": overhead.measure,
+    "fetching": fetching.measure,
     "memory": memory.measure,
     "words": words.measure,
 }

@@ -6,15 +6,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Final
 from urllib.parse import quote
 
 import psutil
 import pytest
 
-from hearsight_core.addresses import AddressGuard
 from hearsight_core.errors import (
     Cancelled,
     ForbiddenAddressError,
@@ -26,24 +25,22 @@ from hearsight_core.errors import (
     UnsupportedError,
     WorkerLostError,
 )
-from hearsight_download_worker.fetch import Fetched, FetchLimits, FetchProgress
-from hearsight_download_worker.fetching import fetch_apart
+from hearsight_download_worker.fetch import FetchLimits, FetchProgress
+from hearsight_download_worker.fetchers import FORKS, Fetchers
+from tests.integration.security.fetches import LIMITS, children, fetched
 from tests.servers.media import MediaServer, media_folder, media_server
-
-LIMITS: Final = FetchLimits(
-    max_bytes=10_000_000,
-    max_duration_s=3600,
-    timeout_s=240,
-    socket_timeout_s=60,
-    retries=0,
-)
-PATIENCE_CPU_S: Final = 2
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
     with media_server(made_to_harm(tmp_path_factory.mktemp("harm"))) as running:
         yield running
+
+
+@pytest.fixture(scope="module", params=["forked", "started"] if FORKS else ["started"])
+def fetchers(request: pytest.FixtureRequest) -> Iterator[Fetchers]:
+    with closing(Fetchers(forks=request.param == "forked")) as begins:
+        yield begins
 
 
 def made_to_harm(folder: Path) -> Path:
@@ -58,39 +55,11 @@ def made_to_harm(folder: Path) -> Path:
     return folder
 
 
-def fetched(
-    server: MediaServer,
-    path: str,
-    folder: Path,
-    *,
-    limits: FetchLimits = LIMITS,
-    memory_mib: int = 512,
-    on_progress: Callable[[FetchProgress], None] = lambda _: None,
-    check: Callable[[], None] = lambda: None,
-) -> Fetched:
-    return fetch_apart(
-        server.url(path),
-        folder,
-        guard=AddressGuard([server.authority]),
-        limits=limits,
-        memory_mib=memory_mib,
-        patience_cpu_s=PATIENCE_CPU_S,
-        on_progress=on_progress,
-        check=check,
-    )
-
-
-def children() -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process().children()
-        if "hearsight_download_worker.fetcher" in child.cmdline()
-    ]
-
-
-def test_a_medium_comes_whole_and_its_progress_is_told(server: MediaServer, tmp_path: Path) -> None:
+def test_a_medium_comes_whole_and_its_progress_is_told(
+    fetchers: Fetchers, server: MediaServer, tmp_path: Path
+) -> None:
     told: list[FetchProgress] = []
-    got = fetched(server, "/plain/speech.mp3", tmp_path, on_progress=told.append)
+    got = fetched(fetchers, server, "/plain/speech.mp3", tmp_path, on_progress=told.append)
     assert got.path.read_bytes() == (media_folder() / "speech.mp3").read_bytes()
     assert got.filename == "speech.mp3"
     assert told[-1].percent == 100
@@ -99,7 +68,7 @@ def test_a_medium_comes_whole_and_its_progress_is_told(server: MediaServer, tmp_
 
 
 def test_a_page_that_takes_hours_to_understand_ends_its_child_alone(
-    server: MediaServer, tmp_path: Path
+    fetchers: Fetchers, server: MediaServer, tmp_path: Path
 ) -> None:
     """In the worker's own process this would stop every thread, and its heartbeats with them."""
     beats = 0
@@ -114,7 +83,7 @@ def test_a_page_that_takes_hours_to_understand_ends_its_child_alone(
     heart.start()
     try:
         with pytest.raises(UnsupportedError, match="too long to be understood"):
-            fetched(server, "/plain/patterns.html", tmp_path)
+            fetched(fetchers, server, "/plain/patterns.html", tmp_path)
     finally:
         ended.set()
         heart.join()
@@ -123,10 +92,10 @@ def test_a_page_that_takes_hours_to_understand_ends_its_child_alone(
 
 
 def test_a_manifest_that_unfolds_to_gigabytes_ends_its_child_alone(
-    server: MediaServer, tmp_path: Path
+    fetchers: Fetchers, server: MediaServer, tmp_path: Path
 ) -> None:
     with pytest.raises(UnsupportedError, match="more memory than a fetch may use"):
-        fetched(server, "/plain/unfolding.mpd", tmp_path)
+        fetched(fetchers, server, "/plain/unfolding.mpd", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -141,23 +110,27 @@ def test_a_manifest_that_unfolds_to_gigabytes_ends_its_child_alone(
     ],
 )
 def test_what_went_wrong_is_said_as_without_a_child(
-    server: MediaServer, tmp_path: Path, path: str, kind: type[HearSightError]
+    fetchers: Fetchers, server: MediaServer, tmp_path: Path, path: str, kind: type[HearSightError]
 ) -> None:
     with pytest.raises(HearSightError) as caught:
-        fetched(server, path, tmp_path)
+        fetched(fetchers, server, path, tmp_path)
     assert type(caught.value) is kind
     if isinstance(caught.value, ForbiddenAddressError):
         assert caught.value.field == "url"
         assert caught.value.values == {"host": "169.254.169.254"}
 
 
-def test_its_time_ends_a_fetch_whatever_it_does(server: MediaServer, tmp_path: Path) -> None:
+def test_its_time_ends_a_fetch_whatever_it_does(
+    fetchers: Fetchers, server: MediaServer, tmp_path: Path
+) -> None:
     limits = FetchLimits(**{**vars(LIMITS), "timeout_s": 3})
     with pytest.raises(TimedOutError):
-        fetched(server, "/silent", tmp_path, limits=limits)
+        fetched(fetchers, server, "/silent", tmp_path, limits=limits)
 
 
-def test_a_check_that_says_no_ends_the_child(server: MediaServer, tmp_path: Path) -> None:
+def test_a_check_that_says_no_ends_the_child(
+    fetchers: Fetchers, server: MediaServer, tmp_path: Path
+) -> None:
     seen: list[int] = []
 
     def check() -> None:
@@ -166,7 +139,7 @@ def test_a_check_that_says_no_ends_the_child(server: MediaServer, tmp_path: Path
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        fetched(server, "/silent", tmp_path, check=check)
+        fetched(fetchers, server, "/silent", tmp_path, check=check)
     assert children() == []
 
 
@@ -175,7 +148,11 @@ def test_a_check_that_says_no_ends_the_child(server: MediaServer, tmp_path: Path
     [(signal.SIGKILL, WorkerLostError), (signal.SIGSEGV, UnsupportedError)],
 )
 def test_how_a_child_ended_is_told_apart(
-    server: MediaServer, tmp_path: Path, ending: signal.Signals, kind: type[HearSightError]
+    fetchers: Fetchers,
+    server: MediaServer,
+    tmp_path: Path,
+    ending: signal.Signals,
+    kind: type[HearSightError],
 ) -> None:
     """Who runs out of the machine's memory is tried again; what crashes its reader is not."""
 
@@ -184,11 +161,11 @@ def test_how_a_child_ended_is_told_apart(
             child.send_signal(ending)
 
     with pytest.raises(kind):
-        fetched(server, "/silent", tmp_path, check=end)
+        fetched(fetchers, server, "/silent", tmp_path, check=end)
 
 
 def test_the_child_sees_none_of_our_secrets(
-    server: MediaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fetchers: Fetchers, server: MediaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HEARSIGHT_DATABASE_URL", "postgresql://u:hush@127.0.0.1/d")
     monkeypatch.setenv("https_proxy", "http://u:hush@127.0.0.1:1")
@@ -200,35 +177,39 @@ def test_the_child_sees_none_of_our_secrets(
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        fetched(server, "/silent", tmp_path, check=look)
+        fetched(fetchers, server, "/silent", tmp_path, check=look)
     [(environ, command)] = seen
     assert set(environ) <= {
         *("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "HOME", "TMPDIR", "DENO_DIR"),
     }
-    assert environ["HOME"] == str(tmp_path)
     # A URL may hold a signature; whoever may list processes need not see it.
     assert not any(server.authority in word for word in command)
 
 
-def test_a_child_ends_when_its_worker_is_killed(server: MediaServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", ["/silent", "/plain/patterns.html"])
+def test_nothing_outlives_a_worker_that_is_killed(
+    server: MediaServer, tmp_path: Path, path: str
+) -> None:
+    """Neither the child, though it may be too busy to look, nor what it was forked from."""
     worker = f"""
 from pathlib import Path
 from hearsight_core.addresses import AddressGuard
 from hearsight_download_worker.fetch import FetchLimits
+from hearsight_download_worker.fetchers import Fetchers
 from hearsight_download_worker.fetching import fetch_apart
-fetch_apart({server.url("/silent")!r}, Path({str(tmp_path)!r}), guard=AddressGuard(
-    [{server.authority!r}]), limits=FetchLimits(**{vars(LIMITS)!r}), memory_mib=512)
+fetch_apart(
+    {server.url(path)!r}, Path({str(tmp_path)!r}), fetchers=Fetchers(), memory_mib=512,
+    guard=AddressGuard([{server.authority!r}]), limits=FetchLimits(**{vars(LIMITS)!r}))
 """
+    asked = len(server.requests)
     process = subprocess.Popen([sys.executable, "-c", worker], env=dict(os.environ))
     try:
         until = time.monotonic() + 60
-        while not (begun := psutil.Process(process.pid).children()):
-            assert time.monotonic() < until
-            time.sleep(0.1)
-        asked = len(server.requests)
         while len(server.requests) == asked:  # it has come to its first request
             assert time.monotonic() < until
             time.sleep(0.1)
+        begun = psutil.Process(process.pid).children(recursive=True)
+        assert begun
     finally:
         process.kill()
         process.wait()
