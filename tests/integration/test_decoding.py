@@ -240,7 +240,7 @@ def test_the_child_can_open_no_file_and_no_connection_and_start_nothing(tmp_path
     attempts = """
 import json, os, socket, sys
 from hearsight_download_worker import decoder
-decoder._confine(512, 60)
+decoder._confine(512, 60, 2)
 done = []
 for name, attempt in {
     "file": lambda: open("/etc/passwd"),
