@@ -109,6 +109,25 @@ def _failed_with_parts(database: Database, storage: ObjectStorage, key: str) -> 
     return job
 
 
+def test_parts_of_media_that_was_never_wholly_fetched_go_when_media_does(
+    database: Database, news: News, storage: ObjectStorage
+) -> None:
+    download = downloading(database).task
+    transcribed(database, add_part(database, download, 0))
+    [row] = rows(database, "SELECT object_key FROM parts")
+    storage.put_bytes(str(row["object_key"]), b"x")
+    job = outcomes.fail(database, download, NoAudioError(), AT_ONCE, EN)
+    _age(database, job.id, 8)
+    keeper = _Keeper(database, news, storage, media_age_s=7 * DAY_S)
+    keeper.whole_round()
+    assert _keys(storage) == set()
+    assert listing.get(database, job.id).media_removed_at is not None
+    assert listing.transcript(database, job.id)
+    removed_at = listing.get(database, job.id).media_removed_at
+    keeper.whole_round()
+    assert listing.get(database, job.id).media_removed_at == removed_at
+
+
 def test_an_old_job_goes_with_all_it_has_and_a_younger_one_stays(
     database: Database, news: News, storage: ObjectStorage
 ) -> None:

@@ -119,7 +119,8 @@ class Housekeeper:
                 EXPIRED.labels(what="media").inc()
                 log.info("a job's media was kept long enough", job_id=job_id)
                 try:
-                    self._storage.delete(key)
+                    if key is not None:
+                        self._storage.delete(key)
                     self._storage.delete_prefix(parts_prefix(job_id))
                 except ObjectStoreError as error:
                     log.warning("media is left to the sweep", job_id=job_id, error=str(error))

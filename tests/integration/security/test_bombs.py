@@ -189,7 +189,7 @@ def test_a_child_that_uses_its_time_up_ends_and_nobody_else() -> None:
     spin = """
 import resource
 from hearsight_download_worker import decoder
-decoder._confine(512, 1)
+decoder._confine(512, 1, 2)
 while True:
     pass
 """

@@ -30,13 +30,19 @@ def expire_jobs(database: Database, *, age_s: float, limit: int) -> list[int]:
         return list(gone.scalars())
 
 
-def expire_media(database: Database, *, age_s: float, limit: int) -> list[tuple[int, str]]:
+def expire_media(database: Database, *, age_s: float, limit: int) -> list[tuple[int, str | None]]:
     """Takes their media from the jobs that ended `age_s` ago; returns (job id, key it lay under).
 
-    The objects, parts of the recording among them, have to be removed after this. The job's version
+    The key is None where a job failed before its media was stored, and only parts of it were. The
+    objects, parts of the recording among them, have to be removed after this. The job's version
     stays: it has been told to its end, and a reader who comes back must not be told again.
     """
-    old = _old(age_s, limit, jobs.c.media_key.is_not(None))
+    old = _old(
+        age_s,
+        limit,
+        jobs.c.media_removed_at.is_(None),
+        jobs.c.media_key.is_not(None) | (jobs.c.speech_ms > 0),
+    )
     with database.begin() as connection:
         gone = connection.execute(
             update(jobs)

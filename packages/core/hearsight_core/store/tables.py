@@ -146,7 +146,11 @@ jobs = Table(
     Index(
         "ix_jobs_media_kept",
         "finished_at",
-        postgresql_where=text("finished_at IS NOT NULL AND media_key IS NOT NULL"),
+        # Parts may have been cut of what was never wholly fetched.
+        postgresql_where=text(
+            "finished_at IS NOT NULL AND media_removed_at IS NULL"
+            " AND (media_key IS NOT NULL OR speech_ms > 0)"
+        ),
     ),
     Index("ix_jobs_deleted", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     Index(
