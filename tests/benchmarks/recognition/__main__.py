@@ -8,6 +8,7 @@ from tests.benchmarks.recognition import (
     clips,
     fan_out,
     first_words,
+    idle,
     memory,
     overhead,
     throughput,
@@ -21,6 +22,7 @@ SUBJECTS: table.Subjects = {
     "fan_out": fan_out.measure,
     "overhead": overhead.measure,
     "memory": memory.measure,
+    "idle": idle.measure,
     "words": words.measure,
 }
 LIBRARIES = ("faster-whisper", "ctranslate2", "onnxruntime", "av", "celery", "sqlalchemy")
