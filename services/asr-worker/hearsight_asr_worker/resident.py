@@ -123,9 +123,9 @@ class Resident:
             # A device that is lost fails the next task, which is where the process is replaced.
             log.exception("the model could not be given back")
             return
-        self._here = self._weights.model_is_loaded
-        if not self._here:
+        if not self._weights.model_is_loaded:
             _hand_back_freed_memory()
+            self._here = False
             log.info("the model is given back, for there was nothing to do", idle_s=round(idle_s))
 
 
