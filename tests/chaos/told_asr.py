@@ -65,6 +65,10 @@ class ToldEngine:
         del chunks
         return "en", 1.0
 
+    def loaded(self) -> bool:
+        """There is no model to load."""
+        return True
+
     def busy_s(self) -> float:
         """Never busy for long."""
         return 0.0

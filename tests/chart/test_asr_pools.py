@@ -103,7 +103,14 @@ def test_a_mounted_model_is_read_from_its_folder() -> None:
 
 def test_the_engine_is_set_as_the_values_say() -> None:
     pod = asr(
-        {"computeType": "int8", "batchSize": 4, "streams": 2, "beamSize": 1, "concurrency": 3}
+        {
+            "computeType": "int8",
+            "batchSize": 4,
+            "streams": 2,
+            "unloadIdleS": 900,
+            "beamSize": 1,
+            "concurrency": 3,
+        }
     )
     assert {
         name: pod.environment[name]
@@ -111,6 +118,7 @@ def test_the_engine_is_set_as_the_values_say() -> None:
             "HEARSIGHT_COMPUTE_TYPE",
             "HEARSIGHT_ASR_BATCH_SIZE",
             "HEARSIGHT_ASR_STREAMS",
+            "HEARSIGHT_ASR_UNLOAD_IDLE_S",
             "HEARSIGHT_BEAM_SIZE",
             "CELERY_WORKER_CONCURRENCY",
         )
@@ -118,6 +126,7 @@ def test_the_engine_is_set_as_the_values_say() -> None:
         "HEARSIGHT_COMPUTE_TYPE": "int8",
         "HEARSIGHT_ASR_BATCH_SIZE": "4",
         "HEARSIGHT_ASR_STREAMS": "2",
+        "HEARSIGHT_ASR_UNLOAD_IDLE_S": "900",
         "HEARSIGHT_BEAM_SIZE": "1",
         "CELERY_WORKER_CONCURRENCY": "3",
     }

@@ -58,6 +58,10 @@ class Linguist:
         self.asked.append([chunk.start_ms for chunk in chunks])
         return "fr", 0.7
 
+    def loaded(self) -> bool:
+        """There is no model to load."""
+        return True
+
     def busy_s(self) -> float:
         """Never busy."""
         return 0.0

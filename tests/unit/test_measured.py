@@ -25,9 +25,12 @@ def test_on_a_cpu_the_memory_is_what_the_process_holds() -> None:
     held = psutil.Process().memory_info().rss
     assert measured.resident_bytes() == pytest.approx(held, rel=0.1)
     info = ModelInfo("a-model", None, "cpu", "int8", frozenset({"en"}), 1)
-    measured.tell_model(info)
+    loaded = True
+    measured.tell_model(info, lambda: loaded)
     labels = {"name": "a-model", "device": "cpu", "compute_type": "int8"}
     assert REGISTRY.get_sample_value("hearsight_model_info", labels) == 1
+    loaded = False
+    assert REGISTRY.get_sample_value("hearsight_model_info", labels) == 0
     told = REGISTRY.get_sample_value("hearsight_device_memory_bytes", {"device": "cpu"})
     assert told == pytest.approx(held, rel=0.1)
 

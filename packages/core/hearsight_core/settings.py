@@ -325,6 +325,12 @@ class AsrSettings(WorkerSettings):
         " the length of the audio that a batch can hold, ten times that on cpu, what an endpoint"
         " may take with its waits; 300 at least.",
     )
+    asr_unload_idle_s: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds with nothing to do after which a Whisper model gives its memory back,"
+        " until the next task; unset: never.",
+    )
     beam_size: int = Field(5, ge=1, description="Hypotheses the decoder follows.")
     engine: Literal["whisper", "openai"] = Field(
         "whisper",

@@ -46,7 +46,7 @@ def main() -> int:
             sys.stdout.write(json.dumps(_described(engine.info)) + "\n")
             return 0
         log.info("model is loaded", **_described(engine.info))
-        measured.tell_model(engine.info)
+        measured.tell_model(engine.info, engine.loaded)
         return serve(
             queue_of(TaskKind.TRANSCRIBE, settings.asr_pool),
             settings,

@@ -189,6 +189,10 @@ class Engine(Protocol):
         """
         ...
 
+    def loaded(self) -> bool:
+        """Whether it can begin at once; False: a model is loaded first, when a caller comes."""
+        ...
+
     def busy_s(self) -> float:
         """Seconds since the oldest batch in work was begun; 0 if there is none."""
         ...

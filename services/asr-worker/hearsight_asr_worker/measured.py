@@ -28,9 +28,10 @@ def tell_batch(done: BatchDone) -> None:
     BATCH_SECONDS.observe(done.duration_s)
 
 
-def tell_model(info: ModelInfo) -> None:
-    """Names the model, and has the memory of its device read whenever metrics are asked for."""
-    MODEL_INFO.labels(name=info.name, device=info.device, compute_type=info.compute_type).set(1)
+def tell_model(info: ModelInfo, loaded: Callable[[], bool]) -> None:
+    """Names the model; whenever metrics are asked for, tells if it is loaded, and the memory."""
+    named = MODEL_INFO.labels(name=info.name, device=info.device, compute_type=info.compute_type)
+    named.set_function(loaded)
     if info.device == "remote":
         return
     read = resident_bytes if info.device == "cpu" else gpu_bytes()

@@ -81,6 +81,7 @@ def load(
         batch_size=settings.asr_batch_size,
         beam_size=settings.beam_size,
         short_windows=settings.model in _SHORT_WINDOWS,
+        unload_idle_s=settings.asr_unload_idle_s,
         observe=observe,
     )
     try:

@@ -182,6 +182,10 @@ class RemoteEngine:
             )
         return found, None
 
+    def loaded(self) -> bool:
+        """Always: the model is the endpoint's to load."""
+        return True
+
     def busy_s(self) -> float:
         """Seconds since the oldest request in work was begun, its waits included; 0 if none is."""
         return self._stopwatch.longest_s()

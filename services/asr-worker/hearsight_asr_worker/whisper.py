@@ -24,6 +24,7 @@ from hearsight_asr_worker.faults import fault_of
 from hearsight_asr_worker.in_order import in_order
 from hearsight_asr_worker.pauses import FRAME_MS, audible_frames, utterances
 from hearsight_asr_worker.request import Request
+from hearsight_asr_worker.resident import Resident
 from hearsight_asr_worker.segmentation import published, segmented, settled, text_of
 from hearsight_asr_worker.stopwatch import Stopwatch
 from hearsight_core.contract import Doubt, RecognitionOptions, Segment
@@ -55,6 +56,7 @@ class WhisperEngine:
         batch_size: int,
         beam_size: int,
         short_windows: bool,
+        unload_idle_s: float | None = None,
         observe: Callable[[BatchDone], None] | None = None,
     ) -> None:
         """An engine around a loaded `model`.
@@ -66,6 +68,7 @@ class WhisperEngine:
             beam_size: Hypotheses followed, for jobs that ask for no number.
             short_windows: Decode a chunk utterance by utterance, in windows no longer than that
                 takes, for models that hear as well (or better) that way.
+            unload_idle_s: How long the model stays loaded with nothing to do; None: for ever.
             observe: Told of every batch, in the stream's thread.
         """
         self._model = model
@@ -74,9 +77,10 @@ class WhisperEngine:
         self._by_utterance = short_windows
         self._beam_size = beam_size
         self._stopwatch = Stopwatch()
+        self._resident = Resident(model.model, idle_s=unload_idle_s, stopwatch=self._stopwatch)
         self._decoder = Decoder(model, fit_window=short_windows)
         self._batcher = Batcher[Request, _Features, Decoded](
-            self._decoder.decode,
+            self._decode,
             streams=info.streams,
             batch_size=batch_size,
             observe=observe,
@@ -137,7 +141,7 @@ class WhisperEngine:
             return "en", 1.0 if not self._info.multilingual else 0.0
         try:
             features = [self._features(chunk) for chunk in audible]
-            with self._stopwatch.running():
+            with self._resident.used(), self._stopwatch.running():
                 found = self._decoder.detect_language(features)
         except Exception as error:
             raise fault_of(error) from error
@@ -156,6 +160,10 @@ class WhisperEngine:
         for future in self._batcher.submit([(request, quiet)] * self._info.streams):
             future.result()
 
+    def loaded(self) -> bool:
+        """Whether the model is in memory; not after idle time, until the next caller comes."""
+        return self._resident.here
+
     def busy_s(self) -> float:
         """Seconds since the oldest batch in work was begun; 0 if there is none."""
         return self._stopwatch.longest_s()
@@ -163,14 +171,20 @@ class WhisperEngine:
     def close(self) -> None:
         """Ends the streams; callers that still wait get a RecognitionError."""
         self._batcher.close()
+        self._resident.close()
 
-    @staticmethod
     def _results(
-        done: Generator[_InWork, None, None], *, with_words: bool
+        self, done: Generator[_InWork, None, None], *, with_words: bool
     ) -> Iterator[ChunkResult]:
-        with closing(done):
+        # From before the first batch on, so that no load counts as time of a batch.
+        with self._resident.used(), closing(done):
             for one in done:
                 yield ChunkResult(_segments(one, with_words=with_words))
+
+    def _decode(self, request: Request, features: Sequence[_Features]) -> list[Decoded]:
+        # A batch outlives a caller who has left, so it holds the model itself.
+        with self._resident.used():
+            return self._decoder.decode(request, features)
 
     def _submit(
         self, chunks: Sequence[Chunk], request: Request, head_start_s: float

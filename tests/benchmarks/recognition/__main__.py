@@ -9,6 +9,7 @@ from tests.benchmarks.recognition import (
     fan_out,
     fetching,
     first_words,
+    idle,
     memory,
     overhead,
     throughput,
@@ -23,6 +24,7 @@ SUBJECTS: table.Subjects = {
     "overhead": overhead.measure,
     "fetching": fetching.measure,
     "memory": memory.measure,
+    "idle": idle.measure,
     "words": words.measure,
 }
 LIBRARIES = ("faster-whisper", "ctranslate2", "onnxruntime", "av", "celery", "sqlalchemy")

@@ -124,7 +124,9 @@ DEVICE_MEMORY_BYTES = Gauge(
     ["device"],
 )
 MODEL_INFO = Gauge(
-    "hearsight_model_info", "1 for the model that is loaded", ["name", "device", "compute_type"]
+    "hearsight_model_info",
+    "1 while the model is loaded, 0 while it is given back for want of work",
+    ["name", "device", "compute_type"],
 )
 
 # The API
