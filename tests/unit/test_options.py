@@ -12,8 +12,8 @@ from hearsight.main import app
 from hearsight_api.options import JobOptions
 from hearsight_core.contract import RecognitionOptions
 from hearsight_core.settings import DownloadSettings
+from hearsight_download_worker.cut_options import cut_options
 from hearsight_download_worker.cutting import CutOptions
-from hearsight_download_worker.recording_cut import cut_options
 
 ROOT = Path(__file__).parents[2]
 NAMES = {field.alias or name for name, field in JobOptions.model_fields.items()}

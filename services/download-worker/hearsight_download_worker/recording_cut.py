@@ -3,11 +3,10 @@
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +31,10 @@ from hearsight_core.store.database import Database
 from hearsight_core.worker_process import Context
 from hearsight_download_worker import cutting
 from hearsight_download_worker.audio import Audio, MediaInfo, open_audio
-from hearsight_download_worker.cutting import CutOptions, Cutter, Window
+from hearsight_download_worker.cut_options import cut_options, while_arriving
+from hearsight_download_worker.cutting import Cutter, Window
 from hearsight_download_worker.decoders import Decoders
 from hearsight_download_worker.growing import Arrival
-
-Number = TypeVar("Number", int, float)
 
 MAX_CHANNELS = 16
 """A recording of more channels is no conversation, and is not split."""
@@ -44,9 +42,6 @@ BLOCK_S = 30.0
 """How much audio is decoded at a time."""
 ARRIVING_BLOCK_S = 1.0
 """The same, where it comes no faster than it is fetched."""
-ARRIVING_PART_S = 60.0
-"""Longest part, seconds of speech, of what is still being fetched: a longer one would have to be
-waited for."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +115,7 @@ class RecordingCut:
         Raises:
             HearSightError: as `rest`.
         """
-        wanted = cut_options(self._options, self._settings)
-        shorter = replace(wanted, part_target_s=min(wanted.part_target_s, ARRIVING_PART_S))
+        shorter = while_arriving(cut_options(self._options, self._settings))
         cutter = Cutter(shorter, start_ms=self._options.from_ms)
 
         def go_on() -> None:
@@ -283,26 +277,6 @@ def _pcm(samples: NDArray[np.int16]) -> bytes:
 def wav(samples: NDArray[np.int16]) -> bytes:
     """A part's audio as the object that the ASR workers read: WAV, 16 kHz, mono, 16 bit."""
     return sound.wav(_pcm(samples))
-
-
-def cut_options(options: RecognitionOptions, settings: DownloadSettings) -> CutOptions:
-    """How to cut a job: as it asks for, else as the worker's settings say."""
-    own = CutOptions(
-        part_target_s=settings.part_target_s,
-        part_shortest_s=settings.part_shortest_s,
-        vad_threshold=settings.vad_threshold,
-    )
-    return replace(
-        own,
-        vad_threshold=_either(options.vad_threshold, own.vad_threshold),
-        min_speech_ms=_either(options.vad_min_speech_duration_ms, own.min_speech_ms),
-        min_silence_ms=_either(options.vad_min_silence_duration_ms, own.min_silence_ms),
-        speech_pad_ms=_either(options.vad_speech_pad_ms, own.speech_pad_ms),
-    )
-
-
-def _either(asked: Number | None, own: Number) -> Number:
-    return own if asked is None else asked
 
 
 def _channels(audio: Audio, options: RecognitionOptions) -> int:

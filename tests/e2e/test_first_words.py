@@ -1,0 +1,35 @@
+"""A source that takes its time keeps nobody waiting for the words it has sent already."""
+
+import time
+
+from hearsight_core.contract import JobStatus, ProgressData, Stage
+from tests.servers.media import MediaServer, ffmpeg, media_folder
+from tests.servers.stack import Stack
+from tests.speech import joined, word_error_rate, write_wav
+
+LENGTH_S = 180
+WAIT_S = 120
+WORST_WORD_ERROR_RATE = 0.05
+
+
+def test_the_first_words_are_there_before_the_last_byte(stack: Stack, media: MediaServer) -> None:
+    recording = joined(LENGTH_S, seed=3)
+    whole = write_wav(media_folder() / "long.wav", recording.audio)
+    ffmpeg("-i", whole, "-b:a", "64k", media_folder() / "long.mp3")
+    job_id = stack.submit(media.url("/gated/long.mp3?then=go"), language="en")
+    try:
+        give_up = time.monotonic() + WAIT_S
+        while not (found := stack.transcript(job_id))["segments"]:
+            assert time.monotonic() < give_up
+            time.sleep(0.2)
+        told = ProgressData(**stack.http.get(f"/api/progress/task/{job_id}").json())
+    finally:
+        media.gate.set()
+    assert found["partial"]
+    assert (told.status, told.stage) == (JobStatus.PROCESSING, Stage.DOWNLOAD)
+    assert 0 < told.progress_percent < 100
+    assert told.position_ms
+    last = stack.outcome(job_id)
+    assert last["status"] == JobStatus.COMPLETED, last
+    heard = stack.transcript(job_id)
+    assert word_error_rate(recording.text, str(heard["text"])) < WORST_WORD_ERROR_RATE
