@@ -1,10 +1,12 @@
 """A worker takes the next message when a slot is free, and a doubled one changes nothing."""
 
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from celery import states
 from redis import Redis
 
 from hearsight_core.broker import HintSender, celery_app
@@ -74,3 +76,12 @@ def test_a_doubled_hint_leaves_the_result_of_the_attempt_that_counts(
             broker.lpush(DOWNLOAD, hint, hint)
             _await(lambda: broker.llen(DOWNLOAD) == 0, LIMIT_S, log)
         assert results.get(key) == stored
+
+
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # it is Celery that calls it
+def test_a_later_attempt_has_the_last_word_in_the_result(settings: CoreSettings) -> None:
+    """A task that failed and was tried again is not told as failed for ever."""
+    app, task_id = celery_app(settings), uuid.uuid4().hex
+    for outcome in ("network.refused", "done"):
+        app.backend.store_result(task_id, {"outcome": outcome}, states.SUCCESS)
+    assert app.AsyncResult(task_id).result == {"outcome": "done"}

@@ -4,10 +4,13 @@ Messages are hints, the truth stands in PostgreSQL: so a message is acknowledged
 taken, nothing is prefetched, and a message that can't be sent is left to the dispatcher.
 """
 
+from collections.abc import Sequence
+from contextlib import ExitStack
+
 import structlog
 from celery import Celery
 from celery.backends.redis import RedisBackend
-from kombu.exceptions import OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError
 from opentelemetry.trace import SpanKind
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -64,6 +67,27 @@ class UnawaitedResults(RedisBackend):  # type: ignore[misc]  # Celery ships no t
         except RedisError as error:
             log.warning("a result is lost", task_id=task_id, state=state, error=str(error))
             return result
+
+    def _store_result(
+        self,
+        task_id: str,
+        result: object,
+        state: str,
+        traceback: object = None,
+        request: object = None,
+        **_: object,
+    ) -> object:
+        """Stores a result in place of an earlier attempt's.
+
+        Celery's own asks for what is there first, and keeps the first result for good. Here the
+        fence has decided whose result counts: an attempt that lost its lease has none.
+        """
+        meta = self._get_result_meta(
+            result=result, state=state, traceback=traceback, request=request
+        )
+        meta["task_id"] = task_id
+        self._set_with_state(self.get_key_for_task(task_id), self.encode(meta), state)
+        return result
 
 
 _BACKEND = f"{UnawaitedResults.__module__}:{UnawaitedResults.__qualname__}"
@@ -146,7 +170,7 @@ class HintSender:
             in_flight_max=in_flight_max,
             resend_s=RESEND_BEHIND_OTHERS_S if queued else self._resend_s,
         )
-        return sum(self.send(queue, one) for one in due)
+        return self._send(queue, due) if due else 0
 
     def ping(self) -> None:
         """Asks the broker for a sign of life.
@@ -159,34 +183,48 @@ class HintSender:
         except RedisError as error:
             raise RedisUnavailableError(detail=str(error)) from error
 
-    def send(self, queue: str, due: Due) -> bool:
-        """Sends a hint; told in the trace of the job it is for, whoever sends it."""
-        hint = due.hint
-        with traces.span(
-            traces.SEND_HINT,
-            kind=SpanKind.PRODUCER,
-            parent=due.trace_parent or "",
-            attributes={traces.TASK_ID: hint.task_id, traces.QUEUE: queue},
-        ) as span:
-            if not (sent := self._sent(queue, hint)):
+    def _send(self, queue: str, due: Sequence[Due]) -> int:
+        """Sends hints; each is told in the trace of the job it is for, whoever sends it."""
+        with ExitStack() as stack:
+            spans = [
+                stack.enter_context(
+                    traces.span(
+                        traces.SEND_HINT,
+                        kind=SpanKind.PRODUCER,
+                        parent=one.trace_parent or "",
+                        attributes={traces.TASK_ID: one.hint.task_id, traces.QUEUE: queue},
+                    )
+                )
+                for one in due
+            ]
+            if self._sent(queue, [one.hint for one in due]):
+                return len(due)
+            for span in spans:
                 traces.failed(span, RedisUnavailableError.code)
-            return sent
+            return 0
 
-    def _sent(self, queue: str, hint: Hint) -> bool:
+    def _sent(self, queue: str, due: Sequence[Hint]) -> bool:
+        """Sends hints in one round trip; False if they may not all have come through."""
         try:
-            self._app.send_task(
-                CELERY_TASK_NAME[kind_of(queue)],
-                kwargs=hint.model_dump(),
-                queue=queue,
-                task_id=hint.task_id,
-                retry=False,
-            )
-        except (OperationalError, RedisError) as error:
-            # Not lost: the task waits in PostgreSQL, and is hinted again after hint_resend_s.
-            HINTS.labels(queue=queue, fate="lost").inc()
+            with self._app.producer_or_acquire() as producer, producer.batch():
+                for hint in due:
+                    self._app.send_task(
+                        CELERY_TASK_NAME[kind_of(queue)],
+                        kwargs=hint.model_dump(),
+                        queue=queue,
+                        task_id=hint.task_id,
+                        producer=producer,
+                        retry=False,
+                    )
+        except (OperationalError, BatchPublishError, RedisError) as error:
+            # Not lost: the tasks wait in PostgreSQL, and are hinted again after hint_resend_s.
+            HINTS.labels(queue=queue, fate="lost").inc(len(due))
             log.warning(
-                "a hint was not sent", **hint.model_dump(), **traces.log_fields(), error=str(error)
+                "hints were not sent",
+                queue=queue,
+                task_ids=[hint.task_id for hint in due],
+                error=str(error),
             )
             return False
-        HINTS.labels(queue=queue, fate="sent").inc()
+        HINTS.labels(queue=queue, fate="sent").inc(len(due))
         return True

@@ -98,7 +98,6 @@ class Forker:
         except BaseException:  # noqa: BLE001  whatever it is, it must not come out in the parent's loop
             traceback.print_exc()
         finally:
-            sys.stderr.flush()
             os._exit(code)
 
     def _end_with(self, parent: int) -> None:

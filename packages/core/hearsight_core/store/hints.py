@@ -7,18 +7,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Connection, delete, func, select, text
+from sqlalchemy import Connection, delete, func, text
 from sqlalchemy.dialects.postgresql import insert
 
 from hearsight_core.contract import Hint
-from hearsight_core.jobs import TaskState
 from hearsight_core.store.database import Database
-from hearsight_core.store.tables import tasks, turns
+from hearsight_core.store.tables import turns
 
 _DUE = """
     state = 'waiting' AND queue = :queue AND job_owner = {owner}
     AND ready_at <= now() AND (hinted_at IS NULL OR hinted_at <= now() - :resend)
 """
+
+_IN_FLIGHT = text(
+    "SELECT count(*) FROM tasks"
+    " WHERE queue = :queue AND state = 'waiting' AND hinted_at > now() - :resend"
+)
 
 # Two steps through the index, one owner at a time ("loose index scan", wiki.postgresql.org): what
 # it costs grows with the owners that have something waiting, not with how much they have.
@@ -123,15 +127,7 @@ def take_due(database: Database, queue: str, *, in_flight_max: int, resend_s: fl
     """
     resend = timedelta(seconds=resend_s)
     with database.begin() as connection:
-        in_flight = connection.execute(
-            select(func.count())
-            .select_from(tasks)
-            .where(
-                tasks.c.queue == queue,
-                tasks.c.state == TaskState.WAITING,
-                tasks.c.hinted_at > func.now() - resend,
-            )
-        ).scalar_one()
+        in_flight = connection.execute(_IN_FLIGHT, {"queue": queue, "resend": resend}).scalar_one()
         if in_flight >= in_flight_max:
             return []
         rows = connection.execute(

@@ -187,16 +187,16 @@ def heartbeat(
         )
 
 
+_LIVE_SLOTS = text(
+    "SELECT coalesce(sum(slots), 0) FROM workers WHERE queue = :queue AND seen_at > now() - :within"
+)
+
+
 def live_slots(database: Database, queue: str, *, within_s: float) -> int:
     """Counts the task slots of the workers of `queue` seen within the last `within_s` seconds."""
+    values = {"queue": queue, "within": timedelta(seconds=within_s)}
     with database.begin() as connection:
-        slots = connection.execute(
-            select(func.sum(workers.c.slots)).where(
-                workers.c.queue == queue,
-                workers.c.seen_at > func.now() - timedelta(seconds=within_s),
-            )
-        ).scalar()
-        return int(slots or 0)
+        return int(connection.execute(_LIVE_SLOTS, values).scalar_one())
 
 
 _IDLE_STREAMS = text("""
