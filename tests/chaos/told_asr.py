@@ -73,6 +73,10 @@ class ToldEngine:
         """Never busy for long."""
         return 0.0
 
+    def worked_s(self) -> float:
+        """No device does any work."""
+        return 0.0
+
     def close(self) -> None:
         """Nothing is open."""
 

@@ -12,7 +12,7 @@ def names() -> set[str]:
     return {
         family.name + suffix
         for instrument in vars(metrics).values()
-        if isinstance(instrument, Counter | Gauge | Histogram)
+        if isinstance(instrument, Counter | Gauge | Histogram | metrics.ReadCounter)
         for family in instrument.describe()
         for suffix in _SUFFIXES[family.type]
     }

@@ -146,6 +146,7 @@ def test_metrics_tell_what_was_done(stack: Stack, recording: Path) -> None:
             metric("hearsight_real_time_factor_count"),
             metric("hearsight_batch_chunks_sum"),
             metric("hearsight_batch_seconds_count"),
+            metric("hearsight_device_busy_seconds_total"),
             metric("hearsight_segments_total"),
         ]
 
@@ -154,6 +155,7 @@ def test_metrics_tell_what_was_done(stack: Stack, recording: Path) -> None:
     assert stack.outcome(job_id)["status"] == JobStatus.COMPLETED
     await_(lambda: all(now > then for now, then in zip(read(), before, strict=True)))
     assert metric("hearsight_audio_seconds_total") > before[0] + RECORDING_S / 2
+    assert metric("hearsight_device_streams") > 0
     assert metric("hearsight_model_info", name="tiny.en", device="cpu") == 1
     assert metric("hearsight_device_memory_bytes", device="cpu") > 50 * 1024 * 1024
     assert metric("hearsight_dispatcher_leads") == 1

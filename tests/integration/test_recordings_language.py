@@ -66,6 +66,10 @@ class Linguist:
         """Never busy."""
         return 0.0
 
+    def worked_s(self) -> float:
+        """No device does any work."""
+        return 0.0
+
     def close(self) -> None:
         """Nothing to end."""
 

@@ -1,5 +1,7 @@
 """What an engine does is told as metrics, and what can't be told costs no work."""
 
+import time
+
 import psutil
 import pytest
 from prometheus_client import REGISTRY
@@ -8,6 +10,7 @@ from structlog.testing import capture_logs
 from hearsight_asr_worker import measured
 from hearsight_asr_worker.batching import BatchDone
 from hearsight_asr_worker.engine import ModelInfo
+from hearsight_asr_worker.stopwatch import Stopwatch
 
 
 def test_batches_are_told_by_size_and_time() -> None:
@@ -33,6 +36,27 @@ def test_on_a_cpu_the_memory_is_what_the_process_holds() -> None:
     assert REGISTRY.get_sample_value("hearsight_model_info", labels) == 0
     told = REGISTRY.get_sample_value("hearsight_device_memory_bytes", {"device": "cpu"})
     assert told == pytest.approx(held, rel=0.1)
+
+
+def test_the_time_at_work_grows_while_a_batch_is_under_way_and_counts_every_stream() -> None:
+    def told() -> float:
+        value = REGISTRY.get_sample_value("hearsight_device_busy_seconds_total")
+        assert value is not None
+        return value
+
+    stopwatch = Stopwatch()
+    info = ModelInfo("a-model", None, "cpu", "int8", frozenset({"en"}), streams=2)
+    measured.tell_work(info, stopwatch.total_s)
+    assert told() == 0
+    assert REGISTRY.get_sample_value("hearsight_device_streams") == 2
+    began = time.monotonic()
+    with stopwatch.running(), stopwatch.running():
+        time.sleep(0.05)
+        assert told() >= 2 * 0.05
+    ended = told()
+    assert 2 * 0.05 <= ended <= 2 * (time.monotonic() - began)
+    time.sleep(0.01)
+    assert told() == ended
 
 
 def test_a_gpu_that_is_not_there_is_told_once_and_costs_nothing(

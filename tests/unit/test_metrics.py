@@ -8,19 +8,20 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 
 from hearsight_core.contract import TaskKind
 from hearsight_core.telemetry import metrics
+from hearsight_core.telemetry.metrics import ReadCounter
 
 ROOT = Path(__file__).parents[2]
-KINDS = {Counter: "counter", Gauge: "gauge", Histogram: "histogram"}
+KINDS = {Counter: "counter", ReadCounter: "counter", Gauge: "gauge", Histogram: "histogram"}
 
 
 def _instruments() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
     """Every instrument: (name, type, labels, meaning)."""
     for instrument in vars(metrics).values():
-        if isinstance(instrument, Counter | Gauge | Histogram):
+        if isinstance(instrument, Counter | Gauge | Histogram | ReadCounter):
             [family] = instrument.describe()
             kind = KINDS[type(instrument)]
             name = f"{family.name}_total" if kind == "counter" else family.name
-            yield name, kind, tuple(instrument._labelnames), family.documentation
+            yield name, kind, tuple(getattr(instrument, "_labelnames", ())), family.documentation
 
 
 def _unit(name: str) -> str:

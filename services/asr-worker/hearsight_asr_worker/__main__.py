@@ -47,6 +47,7 @@ def main() -> int:
             return 0
         log.info("model is loaded", **_described(engine.info))
         measured.tell_model(engine.info, engine.loaded)
+        measured.tell_work(engine.info, engine.worked_s)
         return serve(
             queue_of(TaskKind.TRANSCRIBE, settings.asr_pool),
             settings,

@@ -197,6 +197,10 @@ class Engine(Protocol):
         """Seconds since the oldest batch in work was begun; 0 if there is none."""
         ...
 
+    def worked_s(self) -> float:
+        """Seconds that its streams have been at work so far, added up, with what is in work."""
+        ...
+
     def close(self) -> None:
         """Ends the engine's threads; callers that still wait get a RecognitionError."""
         ...

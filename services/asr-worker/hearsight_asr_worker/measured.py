@@ -12,8 +12,10 @@ from hearsight_asr_worker.engine import ModelInfo
 from hearsight_core.telemetry.metrics import (
     BATCH_CHUNKS,
     BATCH_SECONDS,
+    BUSY_SECONDS,
     DEVICE_MEMORY_BYTES,
     MODEL_INFO,
+    STREAMS,
 )
 
 log = structlog.get_logger(__name__)
@@ -37,6 +39,12 @@ def tell_model(info: ModelInfo, loaded: Callable[[], bool]) -> None:
     read = resident_bytes if info.device == "cpu" else gpu_bytes()
     if read is not None:
         DEVICE_MEMORY_BYTES.labels(device=info.device).set_function(read)
+
+
+def tell_work(info: ModelInfo, worked_s: Callable[[], float]) -> None:
+    """Has the time at work read whenever metrics are asked for, and says of how many streams."""
+    STREAMS.set(info.streams)
+    BUSY_SECONDS.read_from(worked_s)
 
 
 def resident_bytes() -> float:

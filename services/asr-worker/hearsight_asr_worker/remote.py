@@ -190,6 +190,10 @@ class RemoteEngine:
         """Seconds since the oldest request in work was begun, its waits included; 0 if none is."""
         return self._stopwatch.longest_s()
 
+    def worked_s(self) -> float:
+        """Seconds that requests have been under way, added up."""
+        return self._stopwatch.total_s()
+
     def close(self) -> None:
         """Ends the streams; callers that still wait get a RecognitionError."""
         self._closed.set()

@@ -37,16 +37,15 @@ class Resident:
     that to end. A load that fails is an error of who came; the next one tries again.
     """
 
-    def __init__(self, weights: Weights, *, idle_s: float | None, stopwatch: Stopwatch) -> None:
+    def __init__(self, weights: Weights, *, idle_s: float | None) -> None:
         """A stay that has begun.
 
         Args:
             weights: What is loaded now.
             idle_s: How long they stay without a user, seconds; None: for ever.
-            stopwatch: Times each load, so that one that hangs is noticed.
         """
         self._weights = weights
-        self._stopwatch = stopwatch
+        self._loading = Stopwatch()
         self._changed = threading.Condition()
         self._here = True
         self._users = 0
@@ -85,6 +84,10 @@ class Resident:
                 self._idle_since = time.monotonic()
                 self._changed.notify_all()
 
+    def loading_s(self) -> float:
+        """Seconds since a load was begun that has not ended; 0 if there is none."""
+        return self._loading.longest_s()
+
     def close(self) -> None:
         """Gives nothing back any more."""
         with self._changed:
@@ -96,7 +99,7 @@ class Resident:
     def _load(self) -> None:
         began = time.monotonic()
         try:
-            with self._stopwatch.running():
+            with self._loading.running():
                 self._weights.load_model()
         except Exception as error:
             raise fault_of(error) from error

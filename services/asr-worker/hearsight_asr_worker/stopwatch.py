@@ -1,4 +1,4 @@
-"""How long the device has been at what it is doing."""
+"""How long the device has been at what it is doing, and at work in all."""
 
 import threading
 import time
@@ -12,6 +12,7 @@ class Stopwatch:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._began: dict[object, float] = {}
+        self._ended_s = 0.0
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -23,9 +24,15 @@ class Stopwatch:
             yield
         finally:
             with self._guard:
-                del self._began[step]
+                self._ended_s += time.monotonic() - self._began.pop(step)
 
     def longest_s(self) -> float:
         """Seconds since the oldest step in work was begun; 0 if there is none."""
         with self._guard:
             return time.monotonic() - min(self._began.values()) if self._began else 0.0
+
+    def total_s(self) -> float:
+        """Seconds that all steps took, added up, with those in work as far as they are."""
+        with self._guard:
+            now = time.monotonic()
+            return self._ended_s + sum(now - began for began in self._began.values())

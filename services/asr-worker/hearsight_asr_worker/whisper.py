@@ -77,7 +77,7 @@ class WhisperEngine:
         self._by_utterance = short_windows
         self._beam_size = beam_size
         self._stopwatch = Stopwatch()
-        self._resident = Resident(model.model, idle_s=unload_idle_s, stopwatch=self._stopwatch)
+        self._resident = Resident(model.model, idle_s=unload_idle_s)
         self._decoder = Decoder(model, fit_window=short_windows)
         self._batcher = Batcher[Request, _Features, Decoded](
             self._decode,
@@ -165,8 +165,12 @@ class WhisperEngine:
         return self._resident.here
 
     def busy_s(self) -> float:
-        """Seconds since the oldest batch in work was begun; 0 if there is none."""
-        return self._stopwatch.longest_s()
+        """Seconds since the oldest batch or load in work was begun; 0 if there is none."""
+        return max(self._stopwatch.longest_s(), self._resident.loading_s())
+
+    def worked_s(self) -> float:
+        """Seconds that its streams have been at work, added up."""
+        return self._stopwatch.total_s()
 
     def close(self) -> None:
         """Ends the streams; callers that still wait get a RecognitionError."""

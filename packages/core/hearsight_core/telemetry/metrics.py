@@ -4,9 +4,11 @@ Buckets are chosen so that the usual values fall into the middle ones and the se
 the last: a quantile is told no more exactly than the bucket it falls into.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from hearsight_core.contract import JobStatus, TaskKind
 from hearsight_core.errors import HearSightError, WorkerLostError
@@ -24,6 +26,30 @@ STAGES = {
     TaskKind.TRANSCRIBE: ("read_part", "recognise"),
 }
 """What an attempt at a task goes through."""
+
+
+class ReadCounter(Collector):
+    """A counter that is kept elsewhere, and read when metrics are asked for."""
+
+    def __init__(self, name: str, meaning: str) -> None:
+        self._name = name
+        self._meaning = meaning
+        self._read: Callable[[], float] | None = None
+        REGISTRY.register(self)
+
+    def read_from(self, read: Callable[[], float]) -> None:
+        """Begins to be told; `read` never gives less than before."""
+        self._read = read
+
+    def describe(self) -> Iterator[CounterMetricFamily]:
+        """The counter without its value."""
+        yield CounterMetricFamily(self._name, self._meaning)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """The counter, if anybody keeps it."""
+        if self._read is not None:
+            yield CounterMetricFamily(self._name, self._meaning, value=self._read())
+
 
 # Jobs
 JOBS_ACCEPTED = Counter("hearsight_jobs_accepted_total", "Jobs accepted", ["source"])
@@ -118,6 +144,11 @@ BATCH_SECONDS = Histogram(
     "Time the device spent on one batch",
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64),
 )
+BUSY_SECONDS = ReadCounter(
+    "hearsight_device_busy_seconds_total",
+    "Time that the engine's streams have had a batch in work, added up",
+)
+STREAMS = Gauge("hearsight_device_streams", "Batches that the engine can have in work at once")
 DEVICE_MEMORY_BYTES = Gauge(
     "hearsight_device_memory_bytes",
     "Memory in use: on cuda that of the GPU, on cpu what this process holds",
