@@ -200,7 +200,6 @@ def cut(
 ) -> tuple[Job, list[str]]:
     """A job that is downloaded and cut, and the ids of the tasks that transcribe its parts."""
     download = downloading(database, job_id=job_id, pool=pool).task
-    fetched(database, download)
     ids = [add_part(database, download, index, chunks=chunks) for index in range(parts)]
     work.finish_cut(database, download, parts * chunks * CHUNK_MS)
     return outcomes.finish(database, download, EN), ids

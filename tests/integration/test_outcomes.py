@@ -31,6 +31,7 @@ from tests.store import (
     cut,
     downloading,
     expire,
+    fetched,
     recognise,
     rows,
     states,
@@ -193,9 +194,11 @@ def test_a_failed_job_lets_nothing_wait(database: Database) -> None:
 
 
 def test_the_overall_percentage_stays_where_the_job_failed(database: Database) -> None:
-    _, ids = cut(database, parts=2)
-    before = transcribed(database, ids[0]).overall_percent
-    job = _failed(database, claimed(database, ids[1]).task, CorruptError())
+    download = downloading(database).task
+    fetched(database, download)
+    first, second = (add_part(database, download, index) for index in range(2))
+    before = transcribed(database, first).overall_percent
+    job = _failed(database, claimed(database, second).task, CorruptError())
     assert before > 34
     assert job.overall_percent >= before
 

@@ -8,6 +8,7 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
+from ctranslate2 import StorageView
 from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
@@ -171,11 +172,16 @@ class Decoder:
         """Decodes what is doubtful anew: in the full window, then ever more freely."""
         tries = {index: [result] for index, result in enumerate(results) if result.doubtful}
         full = replace(request, window=FULL_FRAMES)
+        encoded: tuple[list[int], StorageView] | None = None
         for temperature in request.temperatures[1 if request == full else 0 :]:
             left = [index for index, tried in tries.items() if tried[-1].doubtful]
             if not left:
                 break
-            again = self._attempt(full, [features[index] for index in left], temperature)
+            some = [features[index] for index in left]
+            if encoded is None or encoded[0] != left:
+                # Most of a try's time, and the same at every temperature.
+                encoded = left, self._encode(full, some)
+            again = self._decode(full, some, encoded[1], temperature)
             for index, result in zip(left, again, strict=True):
                 tries[index].append(result)
         for index, tried in tries.items():
@@ -187,9 +193,20 @@ class Decoder:
         features: Sequence[NDArray[np.float32]],
         temperature: float,
     ) -> list[Decoded]:
+        return self._decode(request, features, self._encode(request, features), temperature)
+
+    def _encode(self, request: Request, features: Sequence[NDArray[np.float32]]) -> StorageView:
+        return self._model.encode(_stacked(features, request.window))
+
+    def _decode(
+        self,
+        request: Request,
+        features: Sequence[NDArray[np.float32]],
+        encoded: StorageView,
+        temperature: float,
+    ) -> list[Decoded]:
         tokenizer, suppressed = self._tokenizer(request.language, request.task)
         sizes = [one.shape[-1] for one in features]
-        encoded = self._model.encode(_stacked(features, request.window))
         prompt = self._prompt(tokenizer, request)
         may_write = _TOKENS_MORE + _TOKENS_A_SECOND * max(sizes) // _FRAMES_A_SECOND
         generated = self._model.model.generate(

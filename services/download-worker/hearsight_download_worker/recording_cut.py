@@ -162,8 +162,8 @@ class RecordingCut:
         position_ms = self._options.from_ms
         with self._open(
             path,
+            # Not jumped to: after a jump, the same sound need not be the same samples.
             start_ms=position_ms,
-            from_ms=position_ms,
             to_ms=parts[-1].end_ms,
             channel=channel,
             check=self._lease.check,
