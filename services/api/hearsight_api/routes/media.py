@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import structlog
@@ -53,12 +53,16 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     return start, end
 
 
+_SENT_AS: dict[str, Any] = {"*/*": {}}
+"""As what its first bytes or its name tell that it is; else as `application/octet-stream`."""
+
+
 @router.get(
     "/media",
     response_class=StreamingResponse,
     responses={
-        200: {"description": "The whole recording.", "content": {"application/octet-stream": {}}},
-        206: {"description": "The range asked for.", "content": {"application/octet-stream": {}}},
+        200: {"description": "The whole recording.", "content": _SENT_AS},
+        206: {"description": "The range asked for.", "content": _SENT_AS},
         **responses(
             HTTPStatus.NOT_FOUND,
             HTTPStatus.CONFLICT,
