@@ -29,7 +29,10 @@ def test_the_first_words_are_there_before_the_last_byte(stack: Stack, media: Med
     assert (told.status, told.stage) == (JobStatus.PROCESSING, Stage.DOWNLOAD)
     assert 0 < told.progress_percent < 100
     assert told.position_ms
-    last = stack.outcome(job_id)
+    *news, (_, _, last) = stack.events(job_id)
+    stages = list(dict.fromkeys(data["stage"] for kind, _, data in news if kind == "progress"))
+    assert stages[:2] == [Stage.DOWNLOAD, Stage.ASR_PREPROCESSING]
+    assert Stage.ASR_RECOGNIZING in stages
     assert last["status"] == JobStatus.COMPLETED, last
     heard = stack.transcript(job_id)
     assert word_error_rate(recording.text, str(heard["text"])) < WORST_WORD_ERROR_RATE

@@ -125,8 +125,11 @@ def test_progress_goes_through_the_stages_and_never_back(stack: Stack, media: Me
     assert downloading, "the transfer took seconds, so there was something to tell"
     assert all(news.current_bytes and news.total_bytes for news in downloading)
     first = {news.stage: news for news in reversed(told)}
-    for stage in (Stage.ASR_PREPROCESSING, Stage.ASR_RECOGNIZING, Stage.COMPLETED):
+    for stage in (Stage.ASR_PREPROCESSING, Stage.COMPLETED):
         assert first[stage].progress_percent == STAGE_PERCENT[stage]
+    # Some of it may have been recognised while the rest was fetched.
+    recognising = first[Stage.ASR_RECOGNIZING].progress_percent
+    assert STAGE_PERCENT[Stage.ASR_RECOGNIZING] <= recognising
     redis = Redis.from_url(stack.state.environment["HEARSIGHT_REDIS_URL"], decode_responses=True)
     with redis:
         snapshot = redis.get(progress_key(job_id))

@@ -85,6 +85,15 @@ class RecordingCut:
         """The last part there is."""
         return work.last_part(self._database, self._lease.job.id)
 
+    def tell(self) -> None:
+        """Shows that the media is there and being cut, and what is recognised of it already."""
+        stage, language = Stage.ASR_PREPROCESSING, self._worker.language
+        message = render(f"progress.{stage}", language)
+        job = work.report(self._database, self._lease.task, stage, STAGE_PERCENT[stage], message)
+        self._worker.publish(job)
+        if job.recognised_ms:
+            self._worker.publish(work.mark_recognising(self._database, self._lease.task, language))
+
     def rest(self, path: Path) -> Ending:
         """Cuts what is not cut yet: all channels mixed, or one after the other.
 
@@ -94,8 +103,6 @@ class RecordingCut:
         """
         options = self._options
         last = self.last_part()
-        if last is None:
-            self._tell_beginning()
         channel = None
         if options.split_channels:
             channel = last.channel if last else 0
@@ -174,13 +181,6 @@ class RecordingCut:
                 samples, _ = window.fill((part.end_ms - part.start_ms) * cutting.SAMPLES_PER_MS)
                 position_ms = part.start_ms
                 yield part, samples
-
-    def _tell_beginning(self) -> None:
-        stage = Stage.ASR_PREPROCESSING
-        message = render(f"progress.{stage}", self._worker.language)
-        self._worker.publish(
-            work.report(self._database, self._lease.task, stage, STAGE_PERCENT[stage], message)
-        )
 
     def _ending(self, audio: Audio) -> Ending:
         return Ending(self._length_ms(audio.duration_ms, audio.info), audio.truncated)

@@ -73,6 +73,8 @@ class Downloader:
                 else:
                     with stage("fetch"):
                         path = self._stored(lease, context, lease.job.media_key, folder)
+                    if cut.last_part() is None:
+                        cut.tell()
                 if ending is None:
                     with stage("cut"):
                         ending = cut.rest(path)
@@ -112,6 +114,7 @@ class Downloader:
                     cut.compare(fetched.path)
             with stage("store_media"):
                 self._store(lease, context, fetched)
+            cut.tell()
             ending = early.ending()
         return fetched.path, ending and cut.confirm(fetched.path, ending)
 
