@@ -9,8 +9,9 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO, Final, Protocol
 
 _ENVIRONMENT: Final = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
@@ -60,6 +61,45 @@ def start(
         env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         | dict(env or {}),
     )
+
+
+@dataclass(frozen=True)
+class OnSocket:
+    """A child that is told what to do on a socket, which is its standard input.
+
+    It ends when our end of that is closed, and so never outlives this process.
+    """
+
+    process: subprocess.Popen[bytes]
+    orders: socket.socket
+
+    @classmethod
+    def started(
+        cls,
+        module: str,
+        *,
+        kind: socket.SocketKind = socket.SOCK_STREAM,
+        stderr: IO[bytes] | int | None,
+        env: Mapping[str, str] | None = None,
+    ) -> "OnSocket":
+        """Runs a module of ours, as `start` does."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+        with theirs:
+            return cls(start(module, stdin=theirs, stderr=stderr, env=env), ours)
+
+    def take(self, message: bytes, files: Sequence[int]) -> bool:
+        """Hands it a message and descriptors; False if it has ended."""
+        try:
+            socket.send_fds(self.orders, [message], files)
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+        return True
+
+    def close(self) -> None:
+        """Closes our end, and waits for the child."""
+        self.orders.close()
+        with self.process:
+            pass
 
 
 @contextmanager

@@ -4,43 +4,12 @@ To start Python and to load FFmpeg takes longer than to decode a short recording
 """
 
 import json
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-from hearsight_download_worker.child import ended, start
-
-
-@dataclass(frozen=True)
-class _Waiting:
-    """A decoder that has no file yet, and our end of the socket on which it comes.
-
-    It ends when that is closed, and so never outlives this process.
-    """
-
-    process: subprocess.Popen[bytes]
-    socket: socket.socket
-
-    @classmethod
-    def started(cls) -> "_Waiting":
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = start(
-                "hearsight_download_worker.decoder", stdin=theirs, stderr=subprocess.PIPE
-            )
-        return cls(process, ours)
-
-    def begin(self, files: Sequence[int], order: bytes) -> bool:
-        """Hands it the file and what to do with it; False if it has ended meanwhile."""
-        with self.socket:
-            try:
-                socket.send_fds(self.socket, [order], files)
-            except (BrokenPipeError, ConnectionResetError):
-                return False
-        return True
+from hearsight_download_worker.child import OnSocket, ended
 
 
 class Decoders:
@@ -48,13 +17,13 @@ class Decoders:
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._next: _Waiting | None = None
+        self._next: OnSocket | None = None
 
     def prepare(self) -> None:
         """Starts the next one, if none waits."""
         with self._guard:
             if self._next is None:
-                self._next = _Waiting.started()
+                self._next = _started()
 
     @contextmanager
     def decoding(
@@ -66,12 +35,12 @@ class Decoders:
         """
         told = json.dumps(order).encode()
         waiting = self._taken()
-        if waiting is None or not waiting.begin(files, told):
+        if waiting is None or not _begun(waiting, files, told):
             if waiting is not None:
                 _end(waiting)
-            waiting = _Waiting.started()
+            waiting = _started()
             # If this one has ended as well, it is asked why as any other that has said nothing.
-            waiting.begin(files, told)
+            _begun(waiting, files, told)
         with ended(waiting.process) as process:
             yield process
 
@@ -81,12 +50,22 @@ class Decoders:
         if waiting is not None:
             _end(waiting)
 
-    def _taken(self) -> _Waiting | None:
+    def _taken(self) -> OnSocket | None:
         with self._guard:
             waiting, self._next = self._next, None
             return waiting
 
 
-def _end(waiting: _Waiting) -> None:
-    with waiting.socket, ended(waiting.process):
+def _started() -> OnSocket:
+    return OnSocket.started("hearsight_download_worker.decoder", stderr=subprocess.PIPE)
+
+
+def _begun(waiting: OnSocket, files: Sequence[int], order: bytes) -> bool:
+    """Hands it the file and what to do with it; False if it has ended meanwhile."""
+    with waiting.orders:
+        return waiting.take(order, files)
+
+
+def _end(waiting: OnSocket) -> None:
+    with waiting.orders, ended(waiting.process):
         pass

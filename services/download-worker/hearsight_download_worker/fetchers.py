@@ -14,50 +14,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import IO, Final
 
-from hearsight_download_worker.child import Child, ended, start
+from hearsight_download_worker.child import Child, OnSocket, ended, start
 
 FORKS: Final = sys.platform == "linux"
 """Elsewhere, what frameworks of the system keep for themselves may not survive a fork, as on macOS,
 and nothing ends a child with its parent."""
 
+_FORK: Final = b"\0"
+"""A message to the forker; what counts are the descriptors with it."""
 _NO_HOME: Final = {"HOME": os.devnull}
 """Whatever looks for settings of its user before there is an order finds none."""
-
-
-@dataclass(frozen=True)
-class _Forker:
-    """The process that forks, and our end of its socket.
-
-    It ends when that is closed, and so never outlives this process.
-    """
-
-    process: subprocess.Popen[bytes]
-    socket: socket.socket
-
-    @classmethod
-    def started(cls) -> "_Forker":
-        # Each message by itself: one order is never taken for two.
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            # What it has to say is about our own installation, and goes where our own words go.
-            process = start(
-                "hearsight_download_worker.forker", stdin=theirs, stderr=None, env=_NO_HOME
-            )
-        return cls(process, ours)
-
-    def take(self, files: list[int]) -> bool:
-        """Hands it what a new child needs; False if it has ended."""
-        try:
-            socket.send_fds(self.socket, [b"\0"], files)
-        except (BrokenPipeError, ConnectionResetError):
-            return False
-        return True
-
-    def close(self) -> None:
-        """Ends it, and the children that it still has."""
-        self.socket.close()
-        with self.process:
-            pass
 
 
 @dataclass
@@ -101,7 +67,7 @@ class Fetchers:
     def __init__(self, *, forks: bool = FORKS) -> None:
         self._forks = forks
         self._guard = threading.Lock()
-        self._forker: _Forker | None = None
+        self._forker: OnSocket | None = None
 
     @contextmanager
     def fetching(self, words: IO[bytes]) -> Iterator[Child]:
@@ -148,13 +114,20 @@ class Fetchers:
     def _taken_by(self, files: list[int]) -> subprocess.Popen[bytes]:
         """The forker that takes an order; a new one, if there is none or it has ended."""
         with self._guard:
-            if self._forker is not None and self._forker.take(files):
+            if self._forker is not None and self._forker.take(_FORK, files):
                 return self._forker.process
             if self._forker is not None:
                 self._forker.close()
-            self._forker = _Forker.started()
+            # Each message by itself: one order is never taken for two. What it has to say is about
+            # our own installation, and goes where our own words go.
+            self._forker = OnSocket.started(
+                "hearsight_download_worker.forker",
+                kind=socket.SOCK_SEQPACKET,
+                stderr=None,
+                env=_NO_HOME,
+            )
             # If this one has ended as well, its child is asked why as any that has said nothing.
-            self._forker.take(files)
+            self._forker.take(_FORK, files)
             return self._forker.process
 
 

@@ -73,7 +73,7 @@ class Downloader:
                 else:
                     with stage("fetch"):
                         path = self._stored(lease, context, lease.job.media_key, folder)
-                    if cut.last_part() is None:
+                    if not lease.job.speech_ms:
                         cut.tell()
                 if ending is None:
                     with stage("cut"):
@@ -92,7 +92,7 @@ class Downloader:
     ) -> tuple[Path, Ending | None]:
         """Fetches the media and stores it; what is cut of it meanwhile is of this very file."""
         # Parts that are there already are of a file that an earlier attempt fetched.
-        cut_before = cut.last_part() is not None
+        cut_before = lease.job.speech_ms > 0
         may_begin = not (cut_before or lease.job.options.split_channels)
         told = DownloadNews(lease, context)
         with EarlyCut(cut, folder / GROWING_FILE) as early:

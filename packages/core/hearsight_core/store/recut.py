@@ -32,12 +32,16 @@ def drop_parts(database: Database, task: Task, first_index: int) -> Job:
     """
     with database.begin() as connection:
         job = working_on(connection, task)
-        dropped = (parts.c.job_id == job.id) & (parts.c.part_index >= first_index)
-        gone = [part_of(row) for row in connection.execute(select(parts).where(dropped))]
-        for table in (segments, tasks, parts):
+        for table in (segments, tasks):
             connection.execute(
                 delete(table).where(table.c.job_id == job.id, table.c.part_index >= first_index)
             )
+        rows = connection.execute(
+            delete(parts)
+            .where(parts.c.job_id == job.id, parts.c.part_index >= first_index)
+            .returning(parts)
+        )
+        gone = [part_of(row) for row in rows]
         recognised_ms = job.recognised_ms - sum(
             end - start for part in gone for start, end in part.chunks[: part.chunks_done]
         )
