@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from hearsight_core.broker import HintSender, celery_app
 from hearsight_core.contract import Hint
@@ -12,7 +13,20 @@ from hearsight_core.store.database import Database
 from hearsight_core.worker import Worker
 from hearsight_core.worker_process import Context
 from hearsight_download_worker.tasks import Downloader
+from tests.servers.media import MediaServer
 from tests.store import DOWNLOAD
+
+
+def settings_for(media: MediaServer, folder: Path, **more: object) -> DownloadSettings:
+    """Settings of workers that may fetch from a media server, and use a folder of the test's."""
+    return DownloadSettings.model_validate(
+        {
+            "heartbeat_s": 0.1,
+            "scratch_dir": folder / "scratch",
+            "HEARSIGHT_DOWNLOAD_ALLOW_HOSTS": media.authority,
+            **more,
+        }
+    )
 
 
 class Downloading:
@@ -43,12 +57,18 @@ class Downloading:
         worker.start()
         return worker
 
-    def run(self, worker: Worker, task_id: str, *, attempt: int) -> object:
+    def run(
+        self, worker: Worker, task_id: str, *, attempt: int, storage: ObjectStorage | None = None
+    ) -> object:
         """Has a worker download what a task asks for; returns how that ended.
 
-        `attempt` is how often it was tried before.
+        Args:
+            worker: One of those made here.
+            task_id: The task.
+            attempt: How often it was tried before.
+            storage: Where it stores, if not where all others do.
         """
-        context = Context(worker=worker, storage=self._storage)
+        context = Context(worker=worker, storage=storage or self._storage)
         hint = Hint(task_id=task_id, attempt=attempt)
         outcome = worker.run(hint, lambda lease: self._download(lease, context))
         assert outcome is not None
@@ -62,7 +82,7 @@ class Downloading:
 
 
 @contextmanager
-def downloading(
+def download_workers(
     settings: DownloadSettings, database: Database, news: News, storage: ObjectStorage
 ) -> Iterator[Downloading]:
     """Download workers that end with the block."""

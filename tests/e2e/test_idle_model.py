@@ -1,23 +1,15 @@
 """A real worker whose model went for want of work is ready, does the next job, and ends as any."""
 
 import json
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from hearsight_core.contract import JobStatus
-from tests.servers.stack import Stack, running_stack
+from tests.servers.stack import running_stack
 from tests.speech import joined, word_error_rate, write_wav
 
 WORST_WORD_ERROR_RATE = 0.15
+WAIT_S = 60
 MODEL = {"name": "tiny.en", "device": "cpu"}
-
-
-def _until(stack: Stack, true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline, stack.log.read_text()
-        time.sleep(0.1)
 
 
 def test_a_worker_without_its_model_is_ready_and_does_the_next_job(tmp_path: Path) -> None:
@@ -31,13 +23,13 @@ def test_a_worker_without_its_model_is_ready_and_does_the_next_job(tmp_path: Pat
             return stack.metric("hearsight_model_info", **MODEL) == 0
 
         for _ in range(2):
-            _until(stack, gone)
+            stack.until(gone, within_s=WAIT_S)
             stack.await_worker("asr")
             job_id = stack.upload(path, reuse=False)
             assert stack.outcome(job_id)["status"] == JobStatus.COMPLETED
             text = str(stack.transcript(job_id)["text"])
             assert word_error_rate(recording.text, text) < WORST_WORD_ERROR_RATE
-        _until(stack, gone)
+        stack.until(gone, within_s=WAIT_S)
         shown = stack.log
     said = [
         json.loads(line.split("│ ", 1)[1])

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,10 +31,8 @@ def _another_worker(stack: Stack, pool: str, log: Path) -> Iterator[None]:
 
 
 def _await_cut(stack: Stack, job_id: int) -> None:
-    deadline = time.monotonic() + 60
-    while stack.http.get(f"/api/jobs/{job_id}").json()["stage"] != "asr_preprocessing":
-        assert time.monotonic() < deadline, stack.log.read_text()
-        time.sleep(0.1)
+    path = f"/api/jobs/{job_id}"
+    stack.until(lambda: stack.http.get(path).json()["stage"] == "asr_preprocessing", within_s=60)
 
 
 def test_a_pool_s_workers_recognise_its_jobs_and_no_others(tmp_path: Path) -> None:

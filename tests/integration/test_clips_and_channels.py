@@ -11,22 +11,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hearsight_core.broker import HintSender, celery_app
-from hearsight_core.contract import Hint, RecognitionOptions
+from hearsight_core.contract import RecognitionOptions
 from hearsight_core.jobs import Job, Part
 from hearsight_core.progress import News
 from hearsight_core.settings import DownloadSettings
 from hearsight_core.storage import ObjectStorage
-from hearsight_core.store import listing, submission, work
+from hearsight_core.store import listing, recut, submission, work
 from hearsight_core.store.database import Database
-from hearsight_core.store.rows import part_of
 from hearsight_core.store.submission import Submission, Upload
-from hearsight_core.store.tables import parts
-from hearsight_core.worker import Worker
-from hearsight_core.worker_process import Context
-from hearsight_download_worker.tasks import Downloader
+from tests.downloading import download_workers
 from tests.speech import joined, silence
-from tests.store import DOWNLOAD, EN, a_part, claimed, downloading, rows, said
+from tests.store import EN, a_part, claimed, downloading, rows, said
 
 Cut = Callable[..., "Outcome"]
 
@@ -50,11 +45,7 @@ class Outcome:
 
     def __init__(self, database: Database, job_id: int) -> None:
         self.job: Job = listing.get(database, job_id)
-        with database.begin() as connection:
-            found = connection.execute(
-                parts.select().where(parts.c.job_id == job_id).order_by(parts.c.part_index)
-            )
-            self.parts: list[Part] = [part_of(row) for row in found]
+        self.parts: list[Part] = recut.parts_of(database, job_id)
 
 
 def recorded(*sides: NDArray[np.int16]) -> bytes:
@@ -86,52 +77,43 @@ def cut(database: Database, news: News, settings: DownloadSettings) -> Iterator[
 
     With `drains_after`, the first attempt is given back after so many parts, and another goes on.
     """
-    hints = HintSender(celery_app(settings), database, settings)
-    workers: list[Worker] = []
-    download = Downloader(settings)
+    with download_workers(
+        settings, database, news, ObjectStorage.from_settings(settings)
+    ) as downloads:
 
-    def attempt(storage: Counting, hint: Hint, drains_after: int | None) -> object:
-        worker = Worker(
-            queue=DOWNLOAD, slots=1, settings=settings, database=database, news=news, hints=hints
-        )
-        workers.append(worker)
-        worker.start()
-        storage.after_part = lambda count: worker.drain() if count == drains_after else None
-        context = Context(worker=worker, storage=storage)
-        outcome = worker.run(hint, lambda lease: download(lease, context))
-        assert outcome is not None
-        return outcome["outcome"]
+        def attempt(
+            storage: Counting, task_id: str, drains_after: int | None, *, tried: int = 0
+        ) -> object:
+            worker = downloads.worker()
+            storage.after_part = lambda count: worker.drain() if count == drains_after else None
+            return downloads.run(worker, task_id, attempt=tried, storage=storage)
 
-    def run(recording: bytes, *, drains_after: int | None = None, **options: object) -> Outcome:
-        storage = Counting.from_settings(settings)
-        assert isinstance(storage, Counting)
-        key = f"uploads/{uuid.uuid4()}"
-        storage.put_bytes(key, recording)
-        wanted = Submission(
-            url=None,
-            upload=Upload(
-                key=key,
-                filename="call.wav",
-                size_bytes=len(recording),
-                media_type="audio/wav",
-                sha256="",
-            ),
-            options=RecognitionOptions.model_validate(options),
-            priority="normal",
-        )
-        taken = submission.accept(database, wanted, EN)
-        attempts = 0
-        if drains_after is not None:
-            hint = Hint(task_id=taken.task_id, attempt=0)
-            assert attempt(storage, hint, drains_after) == "given_back"
-            attempts = 1
-        attempt(storage, Hint(task_id=taken.task_id, attempt=attempts), None)
-        return Outcome(database, taken.job.id)
+        def run(recording: bytes, *, drains_after: int | None = None, **options: object) -> Outcome:
+            storage = Counting.from_settings(settings)
+            assert isinstance(storage, Counting)
+            key = f"uploads/{uuid.uuid4()}"
+            storage.put_bytes(key, recording)
+            wanted = Submission(
+                url=None,
+                upload=Upload(
+                    key=key,
+                    filename="call.wav",
+                    size_bytes=len(recording),
+                    media_type="audio/wav",
+                    sha256="",
+                ),
+                options=RecognitionOptions.model_validate(options),
+                priority="normal",
+            )
+            taken = submission.accept(database, wanted, EN)
+            tried = 0
+            if drains_after is not None:
+                assert attempt(storage, taken.task_id, drains_after) == "given_back"
+                tried = 1
+            attempt(storage, taken.task_id, None, tried=tried)
+            return Outcome(database, taken.job.id)
 
-    yield run
-    download.close()
-    for worker in workers:
-        worker.close()
+        yield run
 
 
 def shape(part: Part) -> tuple[object, ...]:

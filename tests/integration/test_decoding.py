@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import faster_whisper
@@ -26,41 +26,13 @@ from hearsight_core.errors import (
 )
 from hearsight_download_worker.audio import Audio, open_audio
 from hearsight_download_worker.decoders import Decoders
+from tests.decoding import children, opened
 from tests.servers.media import ffmpeg, media_folder
 from tests.speech import joined, silence, write_wav
 
 
 def decoded(path: Path, *, start_ms: int = 0, max_duration_s: float = 3600) -> NDArray[np.int16]:
     return opened(path, start_ms=start_ms, max_duration_s=max_duration_s)[1]
-
-
-def opened(
-    path: Path,
-    *,
-    start_ms: int = 0,
-    max_duration_s: float = 3600,
-    memory_mib: int = 512,
-    check: Callable[[], None] = lambda: None,
-    decoders: Decoders | None = None,
-) -> tuple[Audio, NDArray[np.int16]]:
-    with open_audio(
-        path,
-        memory_mib=memory_mib,
-        max_duration_s=max_duration_s,
-        start_ms=start_ms,
-        check=check,
-        decoders=decoders,
-    ) as audio:
-        blocks = list(audio.blocks(7))
-    return audio, np.concatenate(blocks) if blocks else silence(0)
-
-
-def children() -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process().children()
-        if "hearsight_download_worker.decoder" in child.cmdline()
-    ]
 
 
 def test_a_wav_file_comes_out_as_it_went_in() -> None:

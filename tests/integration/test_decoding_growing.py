@@ -2,18 +2,17 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
-from numpy.typing import NDArray
 
 from hearsight_core.errors import CorruptError, UnsupportedError
-from hearsight_download_worker.audio import Audio, open_audio
+from hearsight_download_worker.audio import open_audio
 from hearsight_download_worker.growing import Arrival
+from tests.decoding import children, opened
 from tests.servers.media import ffmpeg, media_folder
 
 PIECES = 7
@@ -50,27 +49,6 @@ def arriving(whole: Path, *, until: float = 1.0) -> Iterator[Arrival]:
     finally:
         writing.join()
         arrival.close()
-
-
-def opened(
-    path: Path,
-    *,
-    arrival: Arrival | None = None,
-    start_ms: int = 0,
-    from_ms: int = 0,
-    check: Callable[[], None] = lambda: None,
-) -> tuple[Audio, NDArray[np.int16]]:
-    with open_audio(
-        path,
-        memory_mib=512,
-        max_duration_s=3600,
-        start_ms=start_ms,
-        from_ms=from_ms,
-        arrival=arrival,
-        check=check,
-    ) as audio:
-        blocks = list(audio.blocks(1))
-    return audio, np.concatenate(blocks)
 
 
 @pytest.mark.parametrize(
@@ -197,21 +175,13 @@ def test_a_decoder_of_a_growing_file_can_open_nothing_else(tmp_path: Path) -> No
     arrival = Arrival(path)
     with open_audio(path, memory_mib=512, max_duration_s=3600, arrival=arrival) as audio:
         next(audio.blocks(1))
-        [child] = decoders()
-        held = sorted(int(one.name) for one in Path(f"/proc/{child}/fd").iterdir())
+        [child] = children()
+        held = sorted(int(one.name) for one in Path(f"/proc/{child.pid}/fd").iterdir())
         [most] = [
             line.split()[3]
-            for line in Path(f"/proc/{child}/limits").read_text().splitlines()
+            for line in Path(f"/proc/{child.pid}/limits").read_text().splitlines()
             if line.startswith("Max open files")
         ]
     arrival.close()
     assert held == [0, 1, 2, 3]
     assert most == "4"
-
-
-def decoders() -> list[int]:
-    return [
-        child.pid
-        for child in psutil.Process().children()
-        if "hearsight_download_worker.decoder" in child.cmdline()
-    ]

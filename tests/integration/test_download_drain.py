@@ -13,7 +13,7 @@ from hearsight_core.settings import DownloadSettings
 from hearsight_core.storage import ObjectStorage
 from hearsight_core.store import listing, submission
 from hearsight_core.store.database import Database
-from tests.downloading import Downloading, downloading
+from tests.downloading import Downloading, download_workers, settings_for
 from tests.servers.media import MediaServer, media_server
 from tests.store import ASR, EN, queued, request, rows, states
 
@@ -46,12 +46,11 @@ def media() -> Iterator[MediaServer]:
 def settings(
     broker_url: str, redis_url: str, media: MediaServer, tmp_path: Path
 ) -> DownloadSettings:
-    return DownloadSettings(
+    return settings_for(
+        media,
+        tmp_path,
         broker_url=broker_url,
         redis_url=redis_url,
-        heartbeat_s=0.1,
-        scratch_dir=tmp_path / "scratch",
-        HEARSIGHT_DOWNLOAD_ALLOW_HOSTS=media.authority,
     )
 
 
@@ -59,7 +58,7 @@ def settings(
 def downloads(
     settings: DownloadSettings, database: Database, news: News, noticing: Noticing
 ) -> Iterator[Downloading]:
-    with downloading(settings, database, news, noticing) as made:
+    with download_workers(settings, database, news, noticing) as made:
         yield made
 
 

@@ -18,7 +18,7 @@ from hearsight_core.store import control, listing, recut, submission
 from hearsight_core.store.database import Database
 from hearsight_core.store.submission import Accepted
 from hearsight_download_worker.early import AFTER_S
-from tests.downloading import Downloading, downloading
+from tests.downloading import Downloading, download_workers, settings_for
 from tests.servers.media import MediaServer, ffmpeg, media_server
 from tests.speech import joined, write_wav
 from tests.store import EN, claimed, recognise, request, rows, states
@@ -51,15 +51,14 @@ def media(folder: Path) -> Iterator[MediaServer]:
 def settings(
     broker_url: str, redis_url: str, media: MediaServer, tmp_path: Path
 ) -> DownloadSettings:
-    return DownloadSettings(
+    return settings_for(
+        media,
+        tmp_path,
         broker_url=broker_url,
         redis_url=redis_url,
-        heartbeat_s=0.1,
         retry_backoff_s=0.01,
         retry_backoff_max_s=0.01,
         max_failures=RETRIES,
-        scratch_dir=tmp_path / "scratch",
-        HEARSIGHT_DOWNLOAD_ALLOW_HOSTS=media.authority,
     )
 
 
@@ -67,7 +66,7 @@ def settings(
 def downloads(
     settings: DownloadSettings, database: Database, news: News, storage: ObjectStorage
 ) -> Iterator[Downloading]:
-    with downloading(settings, database, news, storage) as made:
+    with download_workers(settings, database, news, storage) as made:
         yield made
 
 
@@ -262,7 +261,7 @@ def test_a_recording_that_is_too_long_ends_its_download(
     shorter = settings.model_copy(update={"max_duration_s": 120.0})
     path = media.url("/gated/first.m4a?then=go")
     made = submission.accept(database, request(path), EN)
-    with downloading(shorter, database, news, storage) as downloads:
+    with download_workers(shorter, database, news, storage) as downloads:
         # The gate is closed: it ends without the rest of the file, or never.
         outcome = downloads.run(downloads.worker(), made.task_id, attempt=0)
     assert outcome == "media.too_long"

@@ -5,18 +5,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from prometheus_client.parser import text_string_to_metric_families
 
 from hearsight.stack.home import Home, State
 from hearsight.stack.plan import WORKERS, answers_well
 from hearsight.stack.ports import HOST, free_port
 from tests.client import Client
+from tests.servers import metrics
 
 START_S = 120
 STOP_S = 60
@@ -53,36 +53,28 @@ class Stack(Client):
 
     def metric(self, series: str, /, **labels: str) -> float:
         """What all processes say of a series, added up."""
-        families = [
-            family
-            for program in ("api metrics", "download", "asr")
-            for family in text_string_to_metric_families(
-                httpx.get(
-                    f"http://{HOST}:{self.state.ports[program]}/metrics", trust_env=False
-                ).text
-            )
-        ]
+        programs = ("api metrics", "download", "asr")
         return sum(
-            sample.value
-            for family in families
-            for sample in family.samples
-            if sample.name == series and labels.items() <= sample.labels.items()
+            value
+            for program in programs
+            for value in metrics.values(self.state.ports[program], series, **labels)
         )
+
+    def until(self, true: Callable[[], bool], *, within_s: float = START_S) -> None:
+        """Waits until it is so; fails with the stack's log if that does not come."""
+        deadline = time.monotonic() + within_s
+        while not true():
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.1)
 
     def await_worker(self, name: str) -> None:
         """Waits until a worker is ready."""
         url = f"http://{HOST}:{self.state.ports[name]}/readyz"
-        deadline = time.monotonic() + START_S
-        while not answers_well(url):
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.1)
+        self.until(lambda: answers_well(url))
 
     def await_api(self) -> None:
         """Waits until the API is ready (again)."""
-        deadline = time.monotonic() + START_S
-        while not answers_well(f"{self.state.url}/readyz"):
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.1)
+        self.until(lambda: answers_well(f"{self.state.url}/readyz"))
 
 
 @contextmanager

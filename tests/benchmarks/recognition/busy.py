@@ -6,12 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import httpx
-from prometheus_client.parser import text_string_to_metric_families
-
-from hearsight.stack.ports import HOST
 from tests.benchmarks.goals import Goal, at_least, told
 from tests.benchmarks.stand import Stand
+from tests.servers import metrics
 from tests.store import rows
 
 LOOK_S = 0.25
@@ -52,7 +49,7 @@ class Watch:
         if not waited_s:
             return told(what, "no part had to wait")
         busy_s = sum(later.busy_s - one.busy_s for one, later in self._while_parts_wait())
-        streams = value(self._port, "hearsight_device_streams")
+        [streams] = metrics.values(self._port, "hearsight_device_streams")
         share = 100 * busy_s / streams / waited_s
         return at_least(what, WANTED, share, "%", remark=f" of {waited_s:.1f} s", digits=1)
 
@@ -71,16 +68,6 @@ class Watch:
                 " WHERE kind = 'transcribe' AND state = 'waiting'",
             )
             began = time.perf_counter()
-            busy_s = value(self._port, "hearsight_device_busy_seconds_total")
+            [busy_s] = metrics.values(self._port, "hearsight_device_busy_seconds_total")
             at_s = (began + time.perf_counter()) / 2
             self._looks.append(_Look(at_s, busy_s, int(str(found["count"]))))
-
-
-def value(port: int, series: str) -> float:
-    """What a process says of a series without labels."""
-    answer = httpx.get(f"http://{HOST}:{port}/metrics", trust_env=False)
-    for family in text_string_to_metric_families(answer.raise_for_status().text):
-        for sample in family.samples:
-            if sample.name == series:
-                return sample.value
-    raise LookupError(f"the process tells of no {series}")

