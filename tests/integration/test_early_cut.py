@@ -282,6 +282,25 @@ def test_a_stretch_that_has_arrived_is_cut_and_the_rest_is_fetched(
     assert not job.truncated
 
 
+def test_a_stretch_that_was_cut_to_its_end_is_cut_anew_of_another_recording(
+    database: Database, media: MediaServer, begin: Begin
+) -> None:
+    """Its cut has ended before the source turns out to send another recording."""
+    options = RecognitionOptions(to_ms=100_000)
+    begun = begin("/gated/talk.mp3?then=break&after=other.mp3&whole=1", options)
+    deadline = time.monotonic() + WAIT_S
+    while (before := recut.parts_of(database, begun.id))[-1].end_ms < 90_000:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(AFTER_S)
+    media.gate.set()
+    assert begun.running.result(WAIT_S) == "done"
+    after = in_order(database, begun.id)
+    assert after[0] == before[0]
+    assert after[-1].audio_digest not in {part.audio_digest for part in before}
+    assert 90_000 < after[-1].end_ms <= 100_000
+
+
 def test_a_file_with_its_index_last_is_cut_when_it_is_whole(
     database: Database, media: MediaServer, downloads: Downloading
 ) -> None:

@@ -72,24 +72,25 @@ class EarlyCut:
             wait([self._ending])
 
     def ending(self) -> Ending | None:
-        """How the recording ended; None: some of it is not cut yet.
+        """How the recording ended; None: some of it is not cut yet, or was cut of another file.
 
         Raises:
             HearSightError: what the cut raised.
         """
-        return None if self._ending is None else self._ending.result()
+        if self._ending is None or self.began_anew:
+            return None
+        return self._ending.result()
 
     def _run(self) -> Ending | None:
         try:
             with stage("cut"):
-                ending = self._cut.arriving(self._arrival, self._check)
+                return self._cut.arriving(self._arrival, self._check)
         except (_StoppedError, FileNotFoundError):
             return None  # what is fetched has another name: it is whole already
         except (UnsupportedError, CorruptError, NoAudioError):
             if self._cut.last_part() is not None:
                 raise
             return None  # it may be understood when it is whole
-        return None if self.began_anew else ending
 
     def _check(self) -> None:
         if self._stop.is_set():
