@@ -14,6 +14,7 @@ from tests.integration.security.conftest import ON
 from tests.servers import api, keyed
 from tests.servers.api import Api, Served
 from tests.servers.forms import field, file, send, wav
+from tests.store import rows
 
 EXAMPLES = int(os.environ.get("HEARSIGHT_TEST_EXAMPLES", "0"))
 """Cases for each operation, on top of those that cover its parameters; 0: a few, always alike."""
@@ -43,7 +44,11 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "422"]
 
 @pytest.fixture(scope="module")
 def asked(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """An API that asks for keys and lets each send as much as it likes."""
+    """An API that asks for keys and lets each send as much as it likes.
+
+    It begins without jobs: an administrator would be asked of whatever other tests have left.
+    """
+    rows(served.database, "DELETE FROM jobs RETURNING id")
     unlimited = {"HEARSIGHT_QUOTA_REQUESTS_PER_MINUTE": "0", "HEARSIGHT_QUOTA_QUEUED_JOBS": "0"}
     log = tmp_path_factory.mktemp("asked") / "api.log"
     with api.running(log, {**served.env, **ON, **unlimited}) as server:
