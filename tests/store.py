@@ -25,7 +25,7 @@ from hearsight_core.store.submission import Accepted, Submission, Upload
 from hearsight_core.store.work import Media
 
 EN: Language = "en"
-AT_ONCE = RetryPolicy(max_failures=3, backoff_s=0, backoff_max_s=0)
+AT_ONCE = RetryPolicy(max_failures=3, max_store_failures=5, backoff_s=0, backoff_max_s=0)
 """Three tries, without a pause between."""
 
 DOWNLOAD = queue_of(TaskKind.DOWNLOAD)

@@ -41,6 +41,8 @@ QUICK: Mapping[str, str] = {
     "HEARSIGHT_RETRY_BACKOFF_S": "0.2",
     "HEARSIGHT_RETRY_BACKOFF_MAX_S": "2",
     "HEARSIGHT_MAX_FAILURES": "8",
+    # What is away for 4 s can cost three tries at such pauses, thirteen times in a round.
+    "HEARSIGHT_MAX_STORE_FAILURES": "40",
     "HEARSIGHT_HINT_RESEND_S": "1",
     "HEARSIGHT_ORPHAN_AGE_S": "20",
     "HEARSIGHT_SWEEP_INTERVAL_S": "2",

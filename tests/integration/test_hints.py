@@ -87,7 +87,7 @@ def test_the_queues_that_tasks_wait_in_are_told_by_the_database(database: Databa
 
 def test_a_task_in_its_pause_is_not_hinted(database: Database) -> None:
     download = downloading(database).task
-    policy = RetryPolicy(max_failures=3, backoff_s=600, backoff_max_s=600)
+    policy = RetryPolicy(max_failures=3, max_store_failures=3, backoff_s=600, backoff_max_s=600)
     outcomes.fail(database, download, DnsError(host="x"), policy, EN)
     assert _due(database) == []
     rows(database, "UPDATE tasks SET ready_at = now() RETURNING id")

@@ -102,14 +102,14 @@ def test_a_hint_for_a_task_that_is_gone_loses(database: Database) -> None:
 
 def test_a_task_in_its_pause_can_not_be_claimed(database: Database) -> None:
     download = downloading(database)
-    pause = RetryPolicy(max_failures=3, backoff_s=600, backoff_max_s=600)
+    pause = RetryPolicy(max_failures=3, max_store_failures=3, backoff_s=600, backoff_max_s=600)
     outcomes.fail(database, download.task, DnsError(host="example.org"), pause, EN)
     assert claim(database, download.task.id) is None
 
 
 def test_a_task_whose_worker_died_is_tried_again_at_once(database: Database) -> None:
     download = downloading(database)
-    pause = RetryPolicy(max_failures=3, backoff_s=600, backoff_max_s=600)
+    pause = RetryPolicy(max_failures=3, max_store_failures=3, backoff_s=600, backoff_max_s=600)
     for _time in range(2):
         expire(database, download.task.id)
         assert len(_taken_back(database, pause)) == 1
@@ -178,7 +178,10 @@ def test_a_heartbeat_tells_to_stop(database: Database, how: str) -> None:
     else:
         part = claimed(database, add_part(database, download, 0), owner="asr")
         die_alone(database, part.task)
-        _taken_back(database, RetryPolicy(max_failures=1, backoff_s=0, backoff_max_s=0))
+        _taken_back(
+            database,
+            RetryPolicy(max_failures=1, max_store_failures=1, backoff_s=0, backoff_max_s=0),
+        )
     assert _beat(database, {download.id: download.attempt}) == Beat(
         held=frozenset({download.id}), stop=frozenset({download.id})
     )

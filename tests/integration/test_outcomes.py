@@ -259,20 +259,22 @@ def test_a_part_that_ends_after_its_job_failed_keeps_its_segments_for_a_retry(
 
 @pytest.mark.parametrize("failures", range(1, 12))
 def test_the_pause_doubles_up_to_its_limit_and_keeps_half_of_it(failures: int) -> None:
-    policy = RetryPolicy(max_failures=20, backoff_s=5, backoff_max_s=300)
+    policy = RetryPolicy(max_failures=20, max_store_failures=20, backoff_s=5, backoff_max_s=300)
     ceiling = min(300, 5 * 2 ** (failures - 1))
     for _ in range(50):
         assert ceiling / 2 <= policy.delay_s(failures) <= ceiling
 
 
 def test_the_pause_has_a_limit_however_often_a_task_failed() -> None:
-    policy = RetryPolicy(max_failures=10**6, backoff_s=5, backoff_max_s=300)
+    policy = RetryPolicy(
+        max_failures=10**6, max_store_failures=10**6, backoff_s=5, backoff_max_s=300
+    )
     assert policy.delay_s(100_000) <= 300
 
 
 def test_the_pause_is_kept_by_the_database(database: Database) -> None:
     download = downloading(database).task
-    policy = RetryPolicy(max_failures=3, backoff_s=100, backoff_max_s=300)
+    policy = RetryPolicy(max_failures=3, max_store_failures=3, backoff_s=100, backoff_max_s=300)
     outcomes.fail(database, download, DnsError(host="example.org"), policy, EN)
     [row] = rows(
         database, "SELECT extract(epoch FROM ready_at - now()) AS pause, hinted_at FROM tasks"

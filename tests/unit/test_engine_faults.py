@@ -1,8 +1,9 @@
-"""What an engine library's exceptions mean, and how long a batch may take."""
+"""What a library's exceptions mean, how long a batch may take, and how many parts fill one."""
 
 import pytest
 
-from hearsight_asr_worker.engines import batch_timeout_s
+from hearsight_asr_worker.engine import ModelInfo
+from hearsight_asr_worker.engines import batch_timeout_s, slots
 from hearsight_asr_worker.faults import fault_of
 from hearsight_core.errors import (
     DeviceFailedError,
@@ -74,3 +75,16 @@ def test_a_batch_may_take_as_long_as_its_device_is_slow() -> None:
     assert batch_timeout_s(AsrSettings(openai_timeout_s=120, openai_max_wait_s=60), "remote") == 540
     assert batch_timeout_s(AsrSettings(asr_batch_timeout_s=5), "cpu") == 5
     assert batch_timeout_s(AsrSettings(asr_batch_timeout_s=5), "remote") == 5
+
+
+@pytest.mark.parametrize(
+    ("device", "streams", "parts"),
+    [("cpu", 2, 3), ("cuda", 1, 9), ("cuda", 2, 17), ("remote", 4, 5)],
+)
+def test_a_worker_has_as_many_parts_in_work_as_its_device_does_at_once(
+    device: str, streams: int, parts: int
+) -> None:
+    info = ModelInfo("tiny.en", None, device, "int8", frozenset({"en"}), streams)
+    assert slots(AsrSettings(asr_batch_size=8), info) == parts
+    asked = AsrSettings.model_validate({"CELERY_WORKER_CONCURRENCY": 2})
+    assert slots(asked, info) == 2

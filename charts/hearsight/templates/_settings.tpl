@@ -28,6 +28,7 @@ HEARSIGHT_ASR_POOLS: {{ join "," $pools }}
   "leaseS" "LEASE_S"
   "heartbeatS" "HEARTBEAT_S"
   "maxFailures" "MAX_FAILURES"
+  "maxStoreFailures" "MAX_STORE_FAILURES"
   "retryBackoffS" "RETRY_BACKOFF_S"
   "retryBackoffMaxS" "RETRY_BACKOFF_MAX_S"
   "hintResendS" "HINT_RESEND_S"

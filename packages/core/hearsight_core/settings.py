@@ -98,6 +98,12 @@ class CoreSettings(BaseSettings):
     max_failures: int = Field(
         3, ge=1, description="Tries without any progress that a task has before its job fails."
     )
+    max_store_failures: int = Field(
+        20,
+        ge=1,
+        description="The same, where one of our own stores (objects, disk, database) failed: about "
+        "an hour with the usual pauses.",
+    )
     retry_backoff_s: float = Field(
         5, ge=0, description="Pause before the first retry; doubles with each, with jitter."
     )
@@ -242,7 +248,8 @@ class WorkerSettings(CoreSettings):
         None,
         ge=1,
         validation_alias="CELERY_WORKER_CONCURRENCY",
-        description="Tasks a worker does at once; unset: 2 downloads, or the ASR engine's streams.",
+        description="Tasks a worker does at once; unset: 2 downloads, or one part more than what "
+        "the ASR engine recognises at once (its streams, on cuda times the batch size).",
     )
     celery_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] | None = Field(
         None, validation_alias="CELERY_LOG_LEVEL", description="Log level of a worker."

@@ -51,8 +51,7 @@ def main() -> int:
         return serve(
             queue_of(TaskKind.TRANSCRIBE, settings.asr_pool),
             settings,
-            # One part more than streams: its audio is there when a stream falls free.
-            slots=settings.worker_concurrency or engine.info.streams + 1,
+            slots=engines.slots(settings, engine.info),
             work=Transcriber(engine),
             watchdog=Watchdog(engine.busy_s, engines.batch_timeout_s(settings, engine.info.device)),
         )

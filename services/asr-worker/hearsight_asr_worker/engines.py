@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from hearsight_asr_worker.batching import BatchDone
-from hearsight_asr_worker.engine import MAX_CHUNK_S, Engine
+from hearsight_asr_worker.engine import MAX_CHUNK_S, Engine, ModelInfo
 from hearsight_core.settings import AsrSettings
 
 _LEAST_BATCH_TIMEOUT_S = 300.0
@@ -30,6 +30,18 @@ def load(settings: AsrSettings, *, observe: Callable[[BatchDone], None] | None =
     from hearsight_asr_worker import models  # noqa: PLC0415  as above
 
     return models.load(settings, observe=observe)
+
+
+def slots(settings: AsrSettings, info: ModelInfo) -> int:
+    """How many parts a worker of this engine has in work at once.
+
+    As many as keep its streams busy, and one more whose audio is there when a stream falls free. A
+    GPU is busy when its batches are full, and parts of short recordings are a single chunk each;
+    on cores a chunk alone takes no longer than its share of a batch.
+    """
+    if settings.worker_concurrency is not None:
+        return settings.worker_concurrency
+    return 1 + info.streams * (settings.asr_batch_size if info.device == "cuda" else 1)
 
 
 def batch_timeout_s(settings: AsrSettings, device: str) -> float:

@@ -91,6 +91,8 @@ class Downloader:
         self, lease: Lease, context: Context, cut: RecordingCut, folder: Path
     ) -> tuple[Path, Ending | None]:
         """Fetches the media and stores it; what is cut of it meanwhile is of this very file."""
+        # No source sends its media again and again while there is nowhere to put it.
+        context.storage.ping()
         # Parts that are there already are of a file that an earlier attempt fetched.
         cut_before = lease.job.speech_ms > 0
         may_begin = not (cut_before or lease.job.options.split_channels)

@@ -76,6 +76,7 @@ def retry(
             .values(
                 state=TaskState.WAITING,
                 failures=0,
+                store_failures=0,
                 ready_at=func.now(),
                 hinted_at=None,
                 finished_at=None,

@@ -100,7 +100,8 @@ def claim(database: Database, hint: Hint, *, owner: str, lease_s: float) -> Clai
         if row is None:
             return None
         task = task_of(row)
-        begun = connection.execute(_BEGIN, {"job": job.id, "try": task.failures + 1}).one()
+        tries = task.failures + row.store_failures + 1
+        begun = connection.execute(_BEGIN, {"job": job.id, "try": tries}).one()
         return Claim(
             task=task,
             job=job_of(begun),
@@ -201,7 +202,7 @@ def live_slots(database: Database, queue: str, *, within_s: float) -> int:
 
 _IDLE_STREAMS = text("""
 WITH live AS (
-    -- A worker has a slot more than streams, for the part whose audio is to be there in time.
+    -- A worker has a slot more than it recognises at once: the part whose audio is to be in time.
     SELECT coalesce(sum(greatest(slots - 1, 1)), 0) AS streams FROM workers
     WHERE queue = :queue AND slots > 0 AND seen_at > now() - :within
 ),

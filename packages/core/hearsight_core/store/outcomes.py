@@ -10,7 +10,13 @@ from datetime import timedelta
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from hearsight_core.contract import TERMINAL, JobStatus
-from hearsight_core.errors import HearSightError, JobNotFoundError, LeaseLost, WorkerLostError
+from hearsight_core.errors import (
+    HearSightError,
+    JobNotFoundError,
+    LeaseLost,
+    StorageError,
+    WorkerLostError,
+)
 from hearsight_core.jobs import Job, Task, TaskState
 from hearsight_core.messages import Language, render
 from hearsight_core.settings import CoreSettings
@@ -28,6 +34,8 @@ class RetryPolicy:
     """How often and when a task is tried again."""
 
     max_failures: int
+    max_store_failures: int
+    """As `max_failures`, of those that one of our own stores is to blame for, and no job is."""
     backoff_s: float
     backoff_max_s: float
 
@@ -36,6 +44,7 @@ class RetryPolicy:
         """The policy of this deployment."""
         return cls(
             max_failures=settings.max_failures,
+            max_store_failures=settings.max_store_failures,
             backoff_s=settings.retry_backoff_s,
             backoff_max_s=settings.retry_backoff_max_s,
         )
@@ -163,19 +172,23 @@ def failed_attempt(  # noqa: PLR0917  as `fail`, plus what is open
     language: Language,
 ) -> Job:
     """As `fail`, inside a transaction that holds the job's lock."""
+    if isinstance(error, StorageError):
+        counter, most = tasks.c.store_failures, policy.max_store_failures
+    else:
+        counter, most = tasks.c.failures, policy.max_failures
     # Not the number that the attempt began with: what it brought forward has taken that back.
     failures, alone = connection.execute(
-        select(tasks.c.failures + 1, tasks.c.alone).where(tasks.c.id == task.id)
+        select(counter + 1, tasks.c.alone).where(tasks.c.id == task.id)
     ).one()
     if error.hits_process and not alone:
         # Another task in that process may be to blame: this one is tried once more, alone.
-        failures = min(failures, policy.max_failures - 1)
+        failures = min(failures, most - 1)
     text = error.text(language)
-    record = {"failures": failures, "error_code": error.code, "error": text}
+    record = {counter.name: failures, "error_code": error.code, "error": text}
     if job.cancel_requested or job.status in TERMINAL:
         _leave_running(connection, task, TaskState.CANCELLED, finished_at=func.now(), **record)
         return settle(connection, job, language)
-    if not error.retryable or failures >= policy.max_failures:
+    if not error.retryable or failures >= most:
         _leave_running(connection, task, TaskState.FAILED, finished_at=func.now(), **record)
         return end_job(
             connection, job, JobStatus.FAILED, language, error_code=error.code, error=text
@@ -195,6 +208,6 @@ def failed_attempt(  # noqa: PLR0917  as `fail`, plus what is open
         error=text,
         delay_s=round(delay_s),
         attempt=failures + 1,
-        attempts=policy.max_failures,
+        attempts=most,
     )
     return change_job(connection, job, message=message)

@@ -170,6 +170,8 @@ tasks = Table(
     Column("state", _one_of(*TaskState, name="state"), nullable=False),
     Column("attempt", Integer, nullable=False, server_default=text("0")),
     Column("failures", Integer, nullable=False, server_default=text("0")),
+    # Those that one of our own stores is to blame for, which are not among `failures`.
+    Column("store_failures", Integer, nullable=False, server_default=text("0")),
     Column("part_index", Integer),
     Column("ready_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("rank_at", DateTime(timezone=True), nullable=False),

@@ -57,7 +57,9 @@ def _moved_on(connection: Connection, task: Task) -> None:
     that fails at the same place is given up.
     """
     connection.execute(
-        update(tasks).where(tasks.c.id == task.id, tasks.c.failures > 0).values(failures=0)
+        update(tasks)
+        .where(tasks.c.id == task.id, tasks.c.failures + tasks.c.store_failures > 0)
+        .values(failures=0, store_failures=0)
     )
 
 
