@@ -26,7 +26,9 @@ from hearsight_core.store.work import Media
 
 EN: Language = "en"
 AT_ONCE = RetryPolicy(max_failures=3, max_store_failures=5, backoff_s=0, backoff_max_s=0)
-"""Three tries, without a pause between."""
+"""Three tries, five where a store is to blame, without a pause between."""
+LATER = RetryPolicy(max_failures=3, max_store_failures=3, backoff_s=600, backoff_max_s=600)
+"""A pause that no test waits for."""
 
 DOWNLOAD = queue_of(TaskKind.DOWNLOAD)
 ASR = queue_of(TaskKind.TRANSCRIBE)

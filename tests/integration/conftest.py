@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from typing import Protocol, TypeVar
 
@@ -10,14 +11,17 @@ import pytest
 
 from hearsight_core.broker import HintSender, celery_app
 from hearsight_core.progress import News
-from hearsight_core.settings import AsrSettings, CoreSettings
+from hearsight_core.settings import AsrSettings, CoreSettings, DownloadSettings
 from hearsight_core.storage import ObjectStorage
 from hearsight_core.store.database import Database
 from hearsight_core.top_ups import TopUps
 from hearsight_core.worker import Worker
+from tests.chaos.places import Bucket, bucket
 from tests.conftest import TEMPLATE, PostgresServer
+from tests.downloading import settings_for
 from tests.servers import api
 from tests.servers.api import Served
+from tests.servers.media import MediaServer, media_server
 from tests.store import ASR
 
 MakeWorker = Callable[[], Worker]
@@ -45,6 +49,36 @@ def together() -> Together:
             return list(pool.map(at_once, calls))
 
     return run
+
+
+@pytest.fixture
+def media() -> Iterator[MediaServer]:
+    with media_server() as server:
+        yield server
+
+
+@pytest.fixture
+def download_settings(
+    broker_url: str, redis_url: str, media: MediaServer, tmp_path: Path
+) -> DownloadSettings:
+    """Those of a download worker that may fetch from `media`, and tries again at once."""
+    return settings_for(
+        media, tmp_path, broker_url=broker_url, redis_url=redis_url, retry_backoff_s=0
+    )
+
+
+@pytest.fixture(scope="module")
+def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
+    """An S3 store behind a proxy that fails as it is told."""
+    with bucket(tmp_path_factory.mktemp("bucket")) as up:
+        yield up
+
+
+@pytest.fixture
+def through(failing: Bucket) -> Iterator[ObjectStorage]:
+    """The failing store, through its proxy."""
+    yield failing.opened(through_proxy=True)
+    failing.heal()
 
 
 @pytest.fixture(scope="session")

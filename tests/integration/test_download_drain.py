@@ -13,8 +13,8 @@ from hearsight_core.settings import DownloadSettings
 from hearsight_core.storage import ObjectStorage
 from hearsight_core.store import listing, submission
 from hearsight_core.store.database import Database
-from tests.downloading import Downloading, download_workers, settings_for
-from tests.servers.media import MediaServer, media_server
+from tests.downloading import Downloading, download_workers
+from tests.servers.media import MediaServer
 from tests.store import ASR, EN, queued, request, rows, states
 
 
@@ -37,28 +37,10 @@ def noticing(storage_url: str) -> Noticing:
 
 
 @pytest.fixture
-def media() -> Iterator[MediaServer]:
-    with media_server() as server:
-        yield server
-
-
-@pytest.fixture
-def settings(
-    broker_url: str, redis_url: str, media: MediaServer, tmp_path: Path
-) -> DownloadSettings:
-    return settings_for(
-        media,
-        tmp_path,
-        broker_url=broker_url,
-        redis_url=redis_url,
-    )
-
-
-@pytest.fixture
 def downloads(
-    settings: DownloadSettings, database: Database, news: News, noticing: Noticing
+    download_settings: DownloadSettings, database: Database, news: News, noticing: Noticing
 ) -> Iterator[Downloading]:
-    with download_workers(settings, database, news, noticing) as made:
+    with download_workers(download_settings, database, news, noticing) as made:
         yield made
 
 

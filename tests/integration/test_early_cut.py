@@ -18,7 +18,7 @@ from hearsight_core.store import control, listing, recut, submission
 from hearsight_core.store.database import Database
 from hearsight_core.store.submission import Accepted
 from hearsight_download_worker.early import AFTER_S
-from tests.downloading import Downloading, download_workers, settings_for
+from tests.downloading import Downloading, download_workers
 from tests.servers.media import MediaServer, ffmpeg, media_server
 from tests.speech import joined, write_wav
 from tests.store import EN, claimed, recognise, request, rows, states
@@ -48,17 +48,13 @@ def media(folder: Path) -> Iterator[MediaServer]:
 
 
 @pytest.fixture
-def settings(
-    broker_url: str, redis_url: str, media: MediaServer, tmp_path: Path
-) -> DownloadSettings:
-    return settings_for(
-        media,
-        tmp_path,
-        broker_url=broker_url,
-        redis_url=redis_url,
-        retry_backoff_s=0.01,
-        retry_backoff_max_s=0.01,
-        max_failures=RETRIES,
+def settings(download_settings: DownloadSettings) -> DownloadSettings:
+    return download_settings.model_copy(
+        update={
+            "retry_backoff_s": 0.01,
+            "retry_backoff_max_s": 0.01,
+            "max_failures": RETRIES,
+        }
     )
 
 

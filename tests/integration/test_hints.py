@@ -6,9 +6,8 @@ from hearsight_core.contract import Hint
 from hearsight_core.errors import DnsError
 from hearsight_core.store import control, hints, outcomes
 from hearsight_core.store.database import Database
-from hearsight_core.store.outcomes import RetryPolicy
 from tests.integration.conftest import Together
-from tests.store import ASR, DOWNLOAD, EN, accepted, claimed, cut, downloading, queued, rows
+from tests.store import ASR, DOWNLOAD, EN, LATER, accepted, claimed, cut, downloading, queued, rows
 
 
 def _due(database: Database, *, most: int = 100, resend_s: float = 60) -> list[str]:
@@ -87,8 +86,7 @@ def test_the_queues_that_tasks_wait_in_are_told_by_the_database(database: Databa
 
 def test_a_task_in_its_pause_is_not_hinted(database: Database) -> None:
     download = downloading(database).task
-    policy = RetryPolicy(max_failures=3, max_store_failures=3, backoff_s=600, backoff_max_s=600)
-    outcomes.fail(database, download, DnsError(host="x"), policy, EN)
+    outcomes.fail(database, download, DnsError(host="x"), LATER, EN)
     assert _due(database) == []
     rows(database, "UPDATE tasks SET ready_at = now() RETURNING id")
     assert _due(database) == [download.id]

@@ -19,6 +19,7 @@ from tests.store import (
     AT_ONCE,
     DOWNLOAD,
     EN,
+    LATER,
     accepted,
     add_part,
     claim,
@@ -102,17 +103,15 @@ def test_a_hint_for_a_task_that_is_gone_loses(database: Database) -> None:
 
 def test_a_task_in_its_pause_can_not_be_claimed(database: Database) -> None:
     download = downloading(database)
-    pause = RetryPolicy(max_failures=3, max_store_failures=3, backoff_s=600, backoff_max_s=600)
-    outcomes.fail(database, download.task, DnsError(host="example.org"), pause, EN)
+    outcomes.fail(database, download.task, DnsError(host="example.org"), LATER, EN)
     assert claim(database, download.task.id) is None
 
 
 def test_a_task_whose_worker_died_is_tried_again_at_once(database: Database) -> None:
     download = downloading(database)
-    pause = RetryPolicy(max_failures=3, max_store_failures=3, backoff_s=600, backoff_max_s=600)
     for _time in range(2):
         expire(database, download.task.id)
-        assert len(_taken_back(database, pause)) == 1
+        assert len(_taken_back(database, LATER)) == 1
         assert claim(database, download.task.id) is not None
 
 

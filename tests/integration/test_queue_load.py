@@ -3,13 +3,13 @@
 from hearsight_core.errors import DnsError
 from hearsight_core.store import control, outcomes
 from hearsight_core.store.database import Database
-from hearsight_core.store.outcomes import RetryPolicy
 from tests.store import (
     ASR,
     AT_ONCE,
     CHUNK_MS,
     DOWNLOAD,
     EN,
+    LATER,
     accepted,
     add_part,
     claimed,
@@ -102,8 +102,7 @@ def test_the_age_is_that_of_the_task_that_could_be_claimed_longest(database: Dat
 
 
 def test_a_task_that_pauses_before_its_retry_has_no_age(database: Database) -> None:
-    policy = RetryPolicy(max_failures=3, max_store_failures=3, backoff_s=600, backoff_max_s=600)
-    outcomes.fail(database, downloading(database).task, DnsError(host="x"), policy, EN)
+    outcomes.fail(database, downloading(database).task, DnsError(host="x"), LATER, EN)
     assert load(database) == {DOWNLOAD: counted(1, 0)}
     assert oldest_s(database, DOWNLOAD) == 0
     outcomes.fail(database, downloading(database).task, DnsError(host="x"), AT_ONCE, EN)

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 
@@ -11,23 +10,10 @@ import pytest
 from hearsight_core import storage as storage_module
 from hearsight_core.errors import AccessDeniedError, DiskFullError, ObjectStoreError
 from hearsight_core.storage import BLOCK_BYTES, PART_BYTES, ObjectStorage
-from tests.chaos.places import Bucket, bucket, disk
+from tests.chaos.places import Bucket, disk
 from tests.chaos.store_proxy import Trouble
 
 KEY = "jobs/1/media"
-
-
-@pytest.fixture(scope="module")
-def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
-    with bucket(tmp_path_factory.mktemp("bucket")) as up:
-        yield up
-
-
-@pytest.fixture
-def through(failing: Bucket) -> Iterator[ObjectStorage]:
-    """The store, through its proxy."""
-    yield failing.opened(through_proxy=True)
-    failing.heal()
 
 
 @pytest.mark.parametrize("method", ["PUT", "GET"])

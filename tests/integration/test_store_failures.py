@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from http import HTTPStatus
-from pathlib import Path
 
 import pytest
 
@@ -10,13 +9,14 @@ from hearsight_core.contract import JobStatus
 from hearsight_core.errors import AccessDeniedError, RecognitionError
 from hearsight_core.progress import News
 from hearsight_core.settings import DownloadSettings
+from hearsight_core.storage import ObjectStorage
 from hearsight_core.store import control, listing, outcomes, submission
 from hearsight_core.store.database import Database
 from hearsight_core.store.outcomes import RetryPolicy
-from tests.chaos.places import Bucket, bucket
+from tests.chaos.places import Bucket
 from tests.chaos.store_proxy import Trouble
-from tests.downloading import download_workers, settings_for
-from tests.servers.media import MediaServer, media_server
+from tests.downloading import Downloading, download_workers
+from tests.servers.media import MediaServer
 from tests.store import EN, claimed, cut, recognise, request, rows
 
 FEW = RetryPolicy(max_failures=2, max_store_failures=4, backoff_s=0, backoff_max_s=0)
@@ -83,38 +83,24 @@ def test_a_retry_forgets_what_the_stores_did(database: Database) -> None:
     assert claimed(database, task_id).job.attempt == 1
 
 
-@pytest.fixture(scope="module")
-def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
-    with bucket(tmp_path_factory.mktemp("bucket")) as up:
-        yield up
-
-
 @pytest.fixture
-def media() -> Iterator[MediaServer]:
-    with media_server() as server:
-        yield server
-
-
-@pytest.fixture
-def settings(
-    broker_url: str, redis_url: str, media: MediaServer, tmp_path: Path
-) -> DownloadSettings:
-    return settings_for(
-        media, tmp_path, broker_url=broker_url, redis_url=redis_url, retry_backoff_s=0
-    )
+def downloads(
+    download_settings: DownloadSettings, database: Database, news: News, through: ObjectStorage
+) -> Iterator[Downloading]:
+    with download_workers(download_settings, database, news, through) as made:
+        yield made
 
 
 def test_no_source_is_asked_for_what_cannot_be_stored(
-    database: Database, failing: Bucket, news: News, media: MediaServer, settings: DownloadSettings
+    database: Database, failing: Bucket, media: MediaServer, downloads: Downloading
 ) -> None:
     made = submission.accept(database, request(media.url("/plain/speech.mp3")), EN)
-    with download_workers(settings, database, news, failing.opened(through_proxy=True)) as here:
-        worker = here.worker()
-        with failing.proxy.giving(Trouble("answer", HTTPStatus.FORBIDDEN)):
-            assert here.run(worker, made.task_id, attempt=0) == "storage.denied"
-            assert here.run(worker, made.task_id, attempt=1) == "storage.denied"
-        assert media.requests == []
-        assert _counted(database, made.task_id) == (0, 2)
-        assert here.run(worker, made.task_id, attempt=2) == "done"
+    worker = downloads.worker()
+    with failing.proxy.giving(Trouble("answer", HTTPStatus.FORBIDDEN)):
+        assert downloads.run(worker, made.task_id, attempt=0) == "storage.denied"
+        assert downloads.run(worker, made.task_id, attempt=1) == "storage.denied"
+    assert media.requests == []
+    assert _counted(database, made.task_id) == (0, 2)
+    assert downloads.run(worker, made.task_id, attempt=2) == "done"
     assert media.requests
     assert listing.get(database, made.job.id).media_key is not None
