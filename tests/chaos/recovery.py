@@ -111,32 +111,22 @@ def _keep_busy(up: World, jobs: list[int]) -> None:
 
 
 def _kill(up: World, chance: random.Random, measured: Measured) -> None:
-    """Kills one busy worker, if there is one and its like are well, and waits for its tasks."""
-    found = _busy(up)
+    """Kills a busy worker, of each kind by turns, once its like are well; waits for its tasks."""
+    like = (up.downloads, up.asrs)[measured.kills % 2]
+    found = [process for process in _busy(up) if process in like]
     if not found:
         time.sleep(LOOK_S)
         return
-    victim = chance.choice(list(found))
-    like = up.downloads if victim in up.downloads else up.asrs
+    victim = chance.choice(found)
     for process in like:
         process.await_ready()
+    time.sleep(chance.uniform(0, 1))
     held = _busy(up).get(victim)
     if not held:
         return
-    time.sleep(chance.uniform(0, 1))
-    held = _busy(up).get(victim, [])
     victim.kill()
-    killed = time.monotonic()
     measured.kills += 1
-    for task in held:
-        seen = _resumed(up, task, killed)
-        if seen is not None:
-            taken_back, resumed = seen
-            measured.resumed_s[task.kind].append(resumed)
-            sys.stderr.write(
-                f"{measured.kills}: {task.kind} taken back after {taken_back:.2f} s,"
-                f" resumed after {resumed:.2f} s\n"
-            )
+    _await_resumption(up, {task.task_id: task for task in held}, measured)
 
 
 def _busy(up: World) -> dict[Process, list[_Held]]:
@@ -149,24 +139,29 @@ def _busy(up: World) -> dict[Process, list[_Held]]:
     return found
 
 
-def _resumed(up: World, task: _Held, killed: float) -> tuple[float, float] | None:
-    """Seconds until the task was taken back, and until it ran again.
-
-    None if it was done in the moment of the kill.
-    """
-    taken_back: float | None = None
-    while (since := time.monotonic() - killed) < PATIENCE_S:
-        [row] = up.rows(
-            "SELECT state, attempt FROM tasks WHERE id = CAST(:id AS uuid)", id=task.task_id
-        )
-        if taken_back is None and row["state"] == "waiting":
-            taken_back = since
-        if int(str(row["attempt"])) > task.attempt:
-            return taken_back or since, since
-        if row["state"] == "done":
-            return None
+def _await_resumption(up: World, held: dict[str, _Held], measured: Measured) -> None:
+    """Notes when each task of the worker killed now runs again, unless it was done by then."""
+    killed = time.monotonic()
+    taken_back: dict[str, float] = {}
+    while held:
+        for row in up.rows(
+            "SELECT id, state, attempt FROM tasks WHERE id = ANY(CAST(:ids AS uuid[]))",
+            ids=list(held),
+        ):
+            since, task = time.monotonic() - killed, held[str(row["id"])]
+            if row["state"] == "waiting":
+                taken_back.setdefault(task.task_id, since)
+            elif row["state"] == "done":
+                del held[task.task_id]
+            elif int(str(row["attempt"])) > task.attempt:
+                del held[task.task_id]
+                measured.resumed_s[task.kind].append(since)
+                sys.stderr.write(
+                    f"{measured.kills}: {task.kind} taken back after"
+                    f" {taken_back.get(task.task_id, since):.2f} s, resumed after {since:.2f} s\n"
+                )
+        assert time.monotonic() - killed < PATIENCE_S, f"{held} never resumed:\n{up.words()}"
         time.sleep(LOOK_S)
-    raise AssertionError(f"task {task.task_id} was never resumed:\n{up.words()}")
 
 
 def table(measured: Measured) -> list[str]:

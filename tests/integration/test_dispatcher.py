@@ -266,6 +266,33 @@ def test_an_expired_lease_is_taken_back_told_and_hinted_in_one_round(
     assert queues.task_ids(DOWNLOAD) == [download.task.id]
 
 
+def test_what_is_taken_back_goes_before_the_hints_in_flight_however_many_these_are(
+    database: Database, dispatcher: Leader, queues: Queues
+) -> None:
+    _, lost = cut(database, parts=2)
+    tasks = [claimed(database, task_id).task for task_id in lost]
+    _, others = cut(database, parts=HINTS_AT_LEAST)
+    one = dispatcher()
+    one.round()
+    assert queues.task_ids(ASR) == others
+    for task in tasks:
+        expire(database, task.id)
+    one.round()
+    assert queues.task_ids(ASR) == [*lost, *others]
+
+
+def test_a_task_that_is_taken_back_for_the_last_time_has_no_hint(
+    database: Database, dispatcher: Leader, queues: Queues
+) -> None:
+    made = accepted(database)
+    one = dispatcher()
+    for _ in range(AT_ONCE.max_failures):
+        queues.lose()
+        die_alone(database, claimed(database, made.task_id).task)
+        one.round()
+    assert queues.task_ids(DOWNLOAD) == []
+
+
 def test_a_job_that_used_up_its_tries_is_told_as_failed(
     database: Database, dispatcher: Leader, news: News
 ) -> None:

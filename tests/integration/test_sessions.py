@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from hearsight_core import worker as worker_module
 from hearsight_core.broker import HintSender, celery_app
 from hearsight_core.contract import Hint
 from hearsight_core.dispatcher import Dispatcher
@@ -201,11 +202,11 @@ def test_a_dead_worker_keeps_its_name_until_its_last_task_is_taken_back(
     assert leases.strike_off(database, {"worker", "another"}) == ["worker"]
 
 
-def test_a_worker_whose_session_is_cut_loses_no_task(
-    database: Database, news: News, broker_url: str, redis_url: str, dispatcher: Dispatcher
-) -> None:
+@pytest.fixture
+def worker(database: Database, news: News, broker_url: str, redis_url: str) -> Worker:
+    """A worker, not started."""
     settings = WorkerSettings(broker_url=broker_url, redis_url=redis_url, heartbeat_s=600)
-    worker = Worker(
+    return Worker(
         queue=DOWNLOAD,
         slots=1,
         settings=settings,
@@ -213,6 +214,36 @@ def test_a_worker_whose_session_is_cut_loses_no_task(
         news=news,
         hints=HintSender(celery_app(settings), database, settings),
     )
+
+
+def test_a_new_worker_is_not_ready_before_the_tasks_of_a_dead_one_are_taken_back(
+    database: Database, session: WorkerSession, dispatcher: Dispatcher, worker: Worker
+) -> None:
+    made = accepted(database)
+    claimed(database, made.task_id, owner="worker", lease_s=3600)
+    _cut(database, _signed_on(database, session))
+    _until(lambda: sessions.without_session(database) == {"worker"})
+    dispatcher.start()
+    worker.start()
+    assert states(database, made.job.id) == ["waiting"]
+    worker.close()
+    dispatcher.close()
+
+
+def test_a_new_worker_begins_where_no_dispatcher_takes_back(
+    database: Database, session: WorkerSession, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "LET_TAKE_BACK_S", 0.2)
+    _cut(database, _signed_on(database, session))
+    _until(lambda: sessions.without_session(database) == {"worker"})
+    worker.start()
+    assert worker.ready() is None
+    worker.close()
+
+
+def test_a_worker_whose_session_is_cut_loses_no_task(
+    database: Database, dispatcher: Dispatcher, worker: Worker
+) -> None:
     worker.start()
     made = accepted(database)
 

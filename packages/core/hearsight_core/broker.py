@@ -36,6 +36,9 @@ RESEND_BEHIND_OTHERS_S = 60
 """After so long a hint counts as lost even if others lie in the queue. If it lies there itself, it
 is doubled, and the second one finds nothing to claim."""
 
+FIRST = "{queue}:first"
+"""Where hints lie for the moment in which they are brought before those of their queue."""
+
 HINTS_AT_LEAST = 4
 """Hints in flight even if no worker is known, so that the first one finds work at once."""
 
@@ -172,6 +175,18 @@ class HintSender:
         )
         return self._send(queue, due) if due else 0
 
+    def send_first(self, queue: str, task_ids: Sequence[str]) -> int:
+        """Sends hints for those of these tasks that are due, before all that lie in `queue`.
+
+        Returns how many went out. They are more than `top_up` would have in flight: these tasks
+        had their turn. One that is hinted already has a doubled hint.
+
+        Raises:
+            DatabaseError: PostgreSQL can't be asked.
+        """
+        due = hints.take(self._database, task_ids)
+        return self._send(queue, due, first=True) if due else 0
+
     def ping(self) -> None:
         """Asks the broker for a sign of life.
 
@@ -183,7 +198,7 @@ class HintSender:
         except RedisError as error:
             raise RedisUnavailableError(detail=str(error)) from error
 
-    def _send(self, queue: str, due: Sequence[Due]) -> int:
+    def _send(self, queue: str, due: Sequence[Due], *, first: bool = False) -> int:
         """Sends hints; each is told in the trace of the job it is for, whoever sends it."""
         with ExitStack() as stack:
             spans = [
@@ -197,25 +212,29 @@ class HintSender:
                 )
                 for one in due
             ]
-            if self._sent(queue, [one.hint for one in due]):
+            if self._sent(queue, [one.hint for one in due], first=first):
                 return len(due)
             for span in spans:
                 traces.failed(span, RedisUnavailableError.code)
             return 0
 
-    def _sent(self, queue: str, due: Sequence[Hint]) -> bool:
+    def _sent(self, queue: str, due: Sequence[Hint], *, first: bool) -> bool:
         """Sends hints in one round trip; False if they may not all have come through."""
+        key = FIRST.format(queue=queue) if first else queue
         try:
             with self._app.producer_or_acquire() as producer, producer.batch():
                 for hint in due:
                     self._app.send_task(
                         CELERY_TASK_NAME[kind_of(queue)],
                         kwargs=hint.model_dump(),
-                        queue=queue,
+                        queue=key,
                         task_id=hint.task_id,
                         producer=producer,
                         retry=False,
                     )
+            # Celery adds to the left and takes from the right; what came last is moved first.
+            while first and self._redis.lmove(key, queue, "LEFT", "RIGHT"):
+                pass
         except (OperationalError, BatchPublishError, RedisError) as error:
             # Not lost: the tasks wait in PostgreSQL, and are hinted again after hint_resend_s.
             HINTS.labels(queue=queue, fate="lost").inc(len(due))

@@ -123,6 +123,7 @@ class Dispatcher:
 
     def _take_back(self) -> None:
         dead = self._missing.look(self._database)
+        back: dict[str, list[str]] = {}
         for taken in leases.take_back(self._database, self._policy, self._language, lost=dead):
             job = taken.job
             LEASES_TAKEN_BACK.inc()
@@ -138,5 +139,8 @@ class Dispatcher:
             told.tell_retry(taken.queue, taken.error.code, job)
             told.tell_end(job)
             self._news.publish(progress_of(job))
+            back.setdefault(taken.queue, []).append(taken.task.id)
+        for queue, task_ids in back.items():
+            self._hints.send_first(queue, task_ids)
         for worker in leases.strike_off(self._database, dead):
             log.warning("a worker died", worker=worker)

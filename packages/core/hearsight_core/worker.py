@@ -34,7 +34,7 @@ from hearsight_core.lease import Lease
 from hearsight_core.progress import News
 from hearsight_core.room import Room
 from hearsight_core.settings import WorkerSettings
-from hearsight_core.store import leases, outcomes
+from hearsight_core.store import leases, outcomes, sessions
 from hearsight_core.store.database import Database
 from hearsight_core.store.outcomes import RetryPolicy
 from hearsight_core.store.sessions import WorkerSession
@@ -54,6 +54,12 @@ SESSION_PAUSE_S = 0.3
 
 EXIT_CODES = {EngineHungError.code: 70, DeviceFailedError.code: 71}
 """How a process ends that has given itself up, by the reason."""
+
+LET_TAKE_BACK_S = 3.0
+"""How long a new worker lets the dispatcher find those that died, before it takes anything."""
+
+LOOK_S = 0.1
+"""Pause between two looks whether it has."""
 
 LAST_WORDS_S = 5.0
 """How long such a process tries to leave the reason behind."""
@@ -100,7 +106,18 @@ class Worker:
         self._beat()
         self._thread.start()
         self.top_ups.start()
+        self._let_take_back()
         log.info("worker is ready", worker=self.id, queue=self.queue, slots=self.slots)
+
+    def _let_take_back(self) -> None:
+        """Waits a moment for the tasks of dead workers to go back to their queues.
+
+        A worker that is started in place of one that died can be there before that is noticed. It
+        would fill its slots with tasks that come later, and those that were interrupted would wait.
+        """
+        until = time.monotonic() + LET_TAKE_BACK_S
+        while sessions.without_session(self.database) and time.monotonic() < until:
+            time.sleep(LOOK_S)
 
     def drain(self) -> None:
         """Take no more tasks; those in work store what they have, and are given back."""

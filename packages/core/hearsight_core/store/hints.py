@@ -3,16 +3,18 @@
 Owners take turns, and within an owner the task with the lowest rank goes first (ADR 0019).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection, delete, func, text
+from sqlalchemy import Connection, Row, delete, func, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from hearsight_core.contract import Hint
+from hearsight_core.jobs import TaskState
 from hearsight_core.store.database import Database
-from hearsight_core.store.tables import turns
+from hearsight_core.store.tables import tasks, turns
 
 _DUE = """
     state = 'waiting' AND queue = :queue AND job_owner = {owner}
@@ -143,15 +145,44 @@ def take_due(database: Database, queue: str, *, in_flight_max: int, resend_s: fl
                 row.place,
                 row.served_at is not None,
                 row.served_at,
-                row.rank_at,
-                row.created_at,
-                row.part_index or 0,
+                *_by_rank(row),
             ),
         )
-        return [
-            Due(hint=Hint(task_id=str(row.id), attempt=row.attempt), trace_parent=row.trace_parent)
-            for row in rows
-        ]
+        return [_due(row) for row in rows]
+
+
+def take(database: Database, task_ids: Sequence[str]) -> list[Due]:
+    """Marks these tasks as hinted and returns them, as far as they wait and are due.
+
+    It asks neither whose turn it is nor how many hints are in flight.
+    """
+    with database.begin() as connection:
+        rows = connection.execute(
+            update(tasks)
+            .where(
+                tasks.c.id.in_(task_ids),
+                tasks.c.state == TaskState.WAITING,
+                tasks.c.ready_at <= func.now(),
+            )
+            .values(hinted_at=func.now())
+            .returning(
+                tasks.c.id,
+                tasks.c.attempt,
+                tasks.c.trace_parent,
+                tasks.c.rank_at,
+                tasks.c.created_at,
+                tasks.c.part_index,
+            )
+        ).all()
+    return [_due(row) for row in sorted(rows, key=_by_rank)]
+
+
+def _due(row: Row[Any]) -> Due:
+    return Due(hint=Hint(task_id=str(row.id), attempt=row.attempt), trace_parent=row.trace_parent)
+
+
+def _by_rank(row: Row[Any]) -> tuple[datetime, datetime, int]:
+    return (row.rank_at, row.created_at, row.part_index or 0)
 
 
 def _note_turns(connection: Connection, queue: str, owners: Iterable[str]) -> None:
