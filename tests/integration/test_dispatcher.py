@@ -17,6 +17,7 @@ from hearsight_core.errors import CorruptError
 from hearsight_core.progress import News
 from hearsight_core.settings import CoreSettings
 from hearsight_core.store import control, leases, outcomes
+from hearsight_core.store import hints as hint_store
 from hearsight_core.store.database import Database
 from hearsight_core.store.leadership import leading
 from hearsight_core.telemetry.metrics import (
@@ -217,6 +218,54 @@ def test_a_hint_that_lies_in_the_queue_is_not_sent_again(
     assert queues.task_ids(DOWNLOAD) == [task_id]
 
 
+def test_a_newcomer_of_high_priority_goes_before_the_hints_in_flight(
+    database: Database, sender: Sender, queues: Queues
+) -> None:
+    before = [accepted(database).task_id for _ in range(HINTS_AT_LEAST)]
+    hints = sender()
+    hints.top_up(DOWNLOAD)
+    urgent = accepted(database, priority="high").task_id
+    assert hints.top_up(DOWNLOAD) == 0
+    assert hints.top_up(DOWNLOAD, anew=True) == HINTS_AT_LEAST
+    assert queues.task_ids(DOWNLOAD) == [urgent, *before[:-1]]
+    queues.take(DOWNLOAD)
+    claimed(database, urgent)
+    assert hints.top_up(DOWNLOAD) == 1
+    assert queues.task_ids(DOWNLOAD) == before
+
+
+def test_a_recall_gives_no_owner_another_s_turn(
+    database: Database, sender: Sender, queues: Queues
+) -> None:
+    for _ in range(HINTS_AT_LEAST):
+        claimed(database, accepted(database, owner="eager").task_id)
+    patient = [accepted(database, owner="patient").task_id for _ in range(HINTS_AT_LEAST)]
+    hints = sender()
+    hints.top_up(DOWNLOAD)
+    accepted(database, owner="eager", priority="high")
+    hints.top_up(DOWNLOAD, anew=True)
+    assert queues.task_ids(DOWNLOAD) == patient
+
+
+def test_hints_that_were_recalled_and_never_sent_are_sent_in_time(
+    database: Database, sender: Sender, queues: Queues, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = accepted(database).task_id
+    hints = sender(hint_resend_s=0.1)
+    hints.top_up(DOWNLOAD)
+    with monkeypatch.context() as patched:
+        patched.setattr(hint_store, "recall", _end_here)
+        with pytest.raises(SystemExit):
+            hints.top_up(DOWNLOAD, anew=True)
+    assert queues.task_ids(DOWNLOAD) == []
+    _wait_for(lambda: hints.top_up(DOWNLOAD) == 1)
+    assert queues.task_ids(DOWNLOAD) == [task_id]
+
+
+def _end_here(*_: object) -> None:
+    raise SystemExit
+
+
 def test_a_lost_hint_is_sent_again_even_if_the_queue_never_empties(
     database: Database, sender: Sender, queues: Queues, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,7 +315,7 @@ def test_an_expired_lease_is_taken_back_told_and_hinted_in_one_round(
     assert queues.task_ids(DOWNLOAD) == [download.task.id]
 
 
-def test_what_is_taken_back_goes_before_the_hints_in_flight_however_many_these_are(
+def test_what_is_taken_back_goes_before_the_hints_in_flight(
     database: Database, dispatcher: Leader, queues: Queues
 ) -> None:
     _, lost = cut(database, parts=2)
@@ -278,7 +327,7 @@ def test_what_is_taken_back_goes_before_the_hints_in_flight_however_many_these_a
     for task in tasks:
         expire(database, task.id)
     one.round()
-    assert queues.task_ids(ASR) == [*lost, *others]
+    assert queues.task_ids(ASR) == [*lost, *others[: HINTS_AT_LEAST - len(lost)]]
 
 
 def test_a_task_that_is_taken_back_for_the_last_time_has_no_hint(

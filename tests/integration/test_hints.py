@@ -51,7 +51,7 @@ def test_the_order_is_by_priority_then_by_age(database: Database) -> None:
 
 def test_a_low_job_that_waited_long_goes_before_a_new_high_one(database: Database) -> None:
     low = accepted(database, priority="low").task_id
-    rows(database, "UPDATE tasks SET rank_at = rank_at - interval '61 minutes' RETURNING id")
+    rows(database, "UPDATE tasks SET rank_at = rank_at - interval '49 hours' RETURNING id")
     high = accepted(database, priority="high").task_id
     assert _due(database) == [low, high]
 

@@ -1,9 +1,11 @@
 """Hints are sent for all who ask at once, and the thread that does it outlives what it meets."""
 
 import time
+from collections.abc import Callable
 
 from redis import Redis
 
+from hearsight_core.broker import HINTS_AT_LEAST
 from hearsight_core.store.database import Database
 from hearsight_core.top_ups import TopUps
 from tests.store import DOWNLOAD, accepted
@@ -17,9 +19,13 @@ def _queued(broker_url: str) -> int:
 
 
 def _await_queued(broker_url: str, count: int) -> None:
+    _until(lambda: _queued(broker_url) == count)
+
+
+def _until(reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + SOON_S
-    while _queued(broker_url) != count:
-        assert time.monotonic() < deadline, _queued(broker_url)
+    while not reached():
+        assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
@@ -30,6 +36,20 @@ def test_what_is_asked_for_after_a_commit_is_sent(
         accepted(database)
         top_ups.ask([DOWNLOAD])
         _await_queued(broker_url, count)
+
+
+def test_a_job_of_high_priority_has_hints_in_flight_recalled(
+    database: Database, top_ups: TopUps, broker_url: str
+) -> None:
+    for _ in range(HINTS_AT_LEAST):
+        accepted(database)
+    top_ups.ask([DOWNLOAD])
+    _await_queued(broker_url, HINTS_AT_LEAST)
+    urgent = accepted(database, priority="high").task_id
+    top_ups.ask([DOWNLOAD], "high")
+    top_ups.ask([DOWNLOAD])
+    with Redis.from_url(broker_url) as client:
+        _until(lambda: urgent in str(client.lindex(DOWNLOAD, -1)))
 
 
 def test_what_was_asked_for_is_sent_before_the_end(

@@ -1,5 +1,6 @@
 """The life of a job and of a task, as data: what may follow what, and what is never left again."""
 
+from datetime import timedelta
 from itertools import pairwise, product
 from typing import get_args
 
@@ -132,7 +133,7 @@ def test_every_stage_has_a_percentage_it_begins_with() -> None:
     assert (STAGE_PERCENT[Stage.ASR_PREPROCESSING], STAGE_PERCENT[Stage.COMPLETED]) == (5, 100)
 
 
-def test_priority_moves_a_place_in_the_queue_and_no_more_than_an_hour() -> None:
+def test_priority_moves_a_place_in_the_queue_and_no_more_than_two_days() -> None:
     assert set(RANK_OFFSET) == set(get_args(Priority))
     assert RANK_OFFSET["high"] < RANK_OFFSET["normal"] < RANK_OFFSET["low"]
-    assert (RANK_OFFSET["low"] - RANK_OFFSET["high"]).total_seconds() == 3600
+    assert RANK_OFFSET["low"] - RANK_OFFSET["high"] == timedelta(days=2)

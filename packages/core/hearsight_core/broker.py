@@ -4,6 +4,7 @@ Messages are hints, the truth stands in PostgreSQL: so a message is acknowledged
 taken, nothing is prefetched, and a message that can't be sent is left to the dispatcher.
 """
 
+import json
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -35,9 +36,6 @@ WORKER_SEEN_WITHIN_S = 30
 RESEND_BEHIND_OTHERS_S = 60
 """After so long a hint counts as lost even if others lie in the queue. If it lies there itself, it
 is doubled, and the second one finds nothing to claim."""
-
-FIRST = "{queue}:first"
-"""Where hints lie for the moment in which they are brought before those of their queue."""
 
 HINTS_AT_LEAST = 4
 """Hints in flight even if no worker is known, so that the first one finds work at once."""
@@ -148,8 +146,11 @@ class HintSender:
         """As `top_up`, for every queue that tasks wait in; the database tells which these are."""
         return sum(self.top_up(queue) for queue in hints.queues(self._database))
 
-    def top_up(self, queue: str) -> int:
+    def top_up(self, queue: str, *, anew: bool = False) -> int:
         """Sends what is due on `queue`; returns how many hints went out.
+
+        With `anew`, hints that nobody has taken yet are recalled, and it is decided once more what
+        is next: a task that ranks before theirs need not wait for them.
 
         Hints that lie in the queue are on their way. Once it is empty, one whose task is still not
         claimed was lost with the worker that took it, or never came through: it is sent again.
@@ -158,6 +159,8 @@ class HintSender:
         Raises:
             DatabaseError: PostgreSQL can't be asked; the dispatcher tries again.
         """
+        if anew:
+            self._recall(queue)
         try:
             queued = self._redis.llen(queue)
         except RedisError as error:
@@ -176,16 +179,32 @@ class HintSender:
         return self._send(queue, due) if due else 0
 
     def send_first(self, queue: str, task_ids: Sequence[str]) -> int:
-        """Sends hints for those of these tasks that are due, before all that lie in `queue`.
+        """Sends hints for those of these tasks that are due; returns how many went out.
 
-        Returns how many went out. They are more than `top_up` would have in flight: these tasks
-        had their turn. One that is hinted already has a doubled hint.
+        Hints that nobody has taken yet are recalled; `top_up` sends them behind these.
 
         Raises:
             DatabaseError: PostgreSQL can't be asked.
         """
+        self._recall(queue)
         due = hints.take(self._database, task_ids)
-        return self._send(queue, due, first=True) if due else 0
+        return self._send(queue, due) if due else 0
+
+    def _recall(self, queue: str) -> None:
+        """Takes the hints back that lie in `queue`.
+
+        If this process ends in the middle of it, they count as lost and are sent again in time.
+        """
+        try:
+            with self._redis.pipeline() as together:
+                together.lrange(queue, 0, -1)
+                together.delete(queue)
+                lying, _ = together.execute()
+        except RedisError as error:
+            log.warning("no hints are recalled: Redis is away", error=str(error))
+            return
+        if lying:
+            hints.recall(self._database, [json.loads(hint)["headers"]["id"] for hint in lying])
 
     def ping(self) -> None:
         """Asks the broker for a sign of life.
@@ -198,7 +217,7 @@ class HintSender:
         except RedisError as error:
             raise RedisUnavailableError(detail=str(error)) from error
 
-    def _send(self, queue: str, due: Sequence[Due], *, first: bool = False) -> int:
+    def _send(self, queue: str, due: Sequence[Due]) -> int:
         """Sends hints; each is told in the trace of the job it is for, whoever sends it."""
         with ExitStack() as stack:
             spans = [
@@ -212,29 +231,25 @@ class HintSender:
                 )
                 for one in due
             ]
-            if self._sent(queue, [one.hint for one in due], first=first):
+            if self._sent(queue, [one.hint for one in due]):
                 return len(due)
             for span in spans:
                 traces.failed(span, RedisUnavailableError.code)
             return 0
 
-    def _sent(self, queue: str, due: Sequence[Hint], *, first: bool) -> bool:
+    def _sent(self, queue: str, due: Sequence[Hint]) -> bool:
         """Sends hints in one round trip; False if they may not all have come through."""
-        key = FIRST.format(queue=queue) if first else queue
         try:
             with self._app.producer_or_acquire() as producer, producer.batch():
                 for hint in due:
                     self._app.send_task(
                         CELERY_TASK_NAME[kind_of(queue)],
                         kwargs=hint.model_dump(),
-                        queue=key,
+                        queue=queue,
                         task_id=hint.task_id,
                         producer=producer,
                         retry=False,
                     )
-            # Celery adds to the left and takes from the right; what came last is moved first.
-            while first and self._redis.lmove(key, queue, "LEFT", "RIGHT"):
-                pass
         except (OperationalError, BatchPublishError, RedisError) as error:
             # Not lost: the tasks wait in PostgreSQL, and are hinted again after hint_resend_s.
             HINTS.labels(queue=queue, fate="lost").inc(len(due))

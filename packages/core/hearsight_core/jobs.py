@@ -20,14 +20,14 @@ from hearsight_core.contract import (
 Priority = Literal["high", "normal", "low"]
 
 RANK_OFFSET: dict[Priority, timedelta] = {
-    "high": timedelta(minutes=-30),
+    "high": timedelta(days=-1),
     "normal": timedelta(0),
-    "low": timedelta(minutes=30),
+    "low": timedelta(days=1),
 }
 """A priority moves a task's place in the queue by so much waiting time.
 
-Ageing by construction: a low task stands behind what came up to an hour after it with high
-priority, and never behind anything later, so nothing starves.
+Ageing by construction: a low task stands behind what its owner sent with high priority up to two
+days after it, and never behind anything later, so nothing starves.
 """
 
 JOB_TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {

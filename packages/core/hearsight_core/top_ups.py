@@ -12,6 +12,7 @@ import structlog
 
 from hearsight_core.broker import HintSender
 from hearsight_core.errors import DatabaseError
+from hearsight_core.jobs import Priority
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +26,7 @@ class TopUps:
 
     def __init__(self, hints: HintSender) -> None:
         self._hints = hints
-        self._asked: set[str] = set()
+        self._asked: dict[str, bool] = {}
         self._guard = threading.Lock()
         self._wake = threading.Event()
         self._ended = False
@@ -41,10 +42,15 @@ class TopUps:
         self._wake.set()
         self._thread.join()
 
-    def ask(self, queues: Iterable[str]) -> None:
-        """Has the hints sent that are due by now on these queues; waits for nothing."""
+    def ask(self, queues: Iterable[str], priority: Priority = "normal") -> None:
+        """Has the hints sent that are due by now on these queues; waits for nothing.
+
+        `priority` is that of who asks: where it is high, hints that nobody has taken yet are
+        recalled, since what they are for may come later.
+        """
         with self._guard:
-            self._asked.update(queues)
+            for queue in queues:
+                self._asked[queue] = self._asked.get(queue, False) or priority == "high"
         self._wake.set()
 
     def _run(self) -> None:
@@ -53,10 +59,10 @@ class TopUps:
             # Cleared before the queues are read: who asks after that is heard in the next turn.
             self._wake.clear()
             with self._guard:
-                asked, self._asked = self._asked, set()
-            for queue in asked:
+                asked, self._asked = self._asked, {}
+            for queue, anew in asked.items():
                 try:
-                    self._hints.top_up(queue)
+                    self._hints.top_up(queue, anew=anew)
                 except DatabaseError as error:
                     # The jobs are stored; only their hints are late.
                     log.warning("hints are left to the dispatcher", error=str(error))

@@ -212,7 +212,9 @@ class JobOptions(BaseModel):
         description="Take the segments of an earlier job of yours where audio, model and options"
         " are the same; `false`: recognise anew.",
     )
-    priority: Priority = Field("normal", description="Place in the queue; low never starves.")
+    priority: Priority = Field(
+        "normal", description="Place among the jobs of the same owner; low never starves."
+    )
     pool: str | None = Field(
         None,
         max_length=MAX_POOL,

@@ -76,4 +76,5 @@ class Submissions:
         for job in jobs:
             JOBS_ACCEPTED.labels(source="url" if job.source_url else "upload").inc()
         self._news.publish_all(progress_of(job) for job in jobs)
-        self._top_ups.ask([queue_of(TaskKind.DOWNLOAD)])
+        for priority in {job.priority for job in jobs}:
+            self._top_ups.ask([queue_of(TaskKind.DOWNLOAD)], priority)

@@ -258,7 +258,7 @@ class RecordingCut:
             trace_parent=lease.trace_parent,
         )
         worker.publish(job)
-        worker.top_ups.ask([queue_of(TaskKind.TRANSCRIBE, job.pool)])
+        worker.top_ups.ask([queue_of(TaskKind.TRANSCRIBE, job.pool)], job.priority)
         lease.saw(job)
         lease.check()
 

@@ -177,6 +177,16 @@ def take(database: Database, task_ids: Sequence[str]) -> list[Due]:
     return [_due(row) for row in sorted(rows, key=_by_rank)]
 
 
+def recall(database: Database, task_ids: Sequence[str]) -> None:
+    """Marks these tasks as not hinted, as far as they still wait."""
+    with database.begin() as connection:
+        connection.execute(
+            update(tasks)
+            .where(tasks.c.id.in_(task_ids), tasks.c.state == TaskState.WAITING)
+            .values(hinted_at=None)
+        )
+
+
 def _due(row: Row[Any]) -> Due:
     return Due(hint=Hint(task_id=str(row.id), attempt=row.attempt), trace_parent=row.trace_parent)
 

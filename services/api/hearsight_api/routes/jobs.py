@@ -167,7 +167,7 @@ def retry(job_id: PathJobId, services: Injected, caller: MaySubmit) -> JobView:
         quota=services.limits.quota(caller),
     )
     services.news.publish(progress_of(job))
-    services.top_ups.ask(queue_of(kind, job.pool) for kind in TaskKind)
+    services.top_ups.ask((queue_of(kind, job.pool) for kind in TaskKind), job.priority)
     return JobView.of(job)
 
 
