@@ -67,6 +67,7 @@ def settings(storage_url: str, broker_url: str, redis_url: str, tmp_path: Path) 
         storage_url=storage_url,
         scratch_dir=tmp_path / "scratch",
         part_target_s=30,
+        part_shortest_s=30,
         heartbeat_s=0.1,
     )
 

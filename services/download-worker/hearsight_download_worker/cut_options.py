@@ -10,7 +10,6 @@ from hearsight_download_worker.cutting import CutOptions
 Number = TypeVar("Number", int, float)
 
 ARRIVING_PART_S = 60.0
-ARRIVING_FIRST_PART_S = 15.0
 """Longest parts, seconds of speech, of what is still being fetched: longer ones would have to be
 waited for."""
 
@@ -37,8 +36,4 @@ def _either(asked: Number | None, own: Number) -> Number:
 
 def while_arriving(options: CutOptions) -> CutOptions:
     """How to cut what is still being fetched."""
-    return replace(
-        options,
-        part_target_s=min(options.part_target_s, ARRIVING_PART_S),
-        first_part_target_s=min(options.first_part_target_s, ARRIVING_FIRST_PART_S),
-    )
+    return replace(options, part_target_s=min(options.part_target_s, ARRIVING_PART_S))

@@ -25,6 +25,9 @@ and the VAD's padding on top."""
 
 _SKIPPED: Final = 60 * SAMPLE_RATE_HZ
 
+_DOUBLINGS: Final = 8
+"""After so many a part is longer than any setting asks for."""
+
 _EARLIEST: Final = 0.75
 _LATEST: Final = 1.25
 """A part is cut at the longest silence between these shares of the speech asked for."""
@@ -42,9 +45,6 @@ class CutOptions:
             pipeline asks of the VAD.
         speech_pad_ms: Sound that is kept before and after a span. 400 ms are faster-whisper's own.
         part_shortest_s: Speech a part aims to hold at least, however many workers are idle.
-        first_part_target_s: What the first part for each idle worker aims to hold at most: shorter,
-            so that recognition begins while the rest is still being cut, everywhere. 30 s are one
-            window of Whisper's.
         max_chunk_s: Longest chunk, seconds; Whisper's window.
         bridge_s: Longest silence within a chunk, seconds, between the VAD's padded spans. A chunk
             costs the same however much of it is silence, so bridging saves work; but long silence
@@ -58,12 +58,15 @@ class CutOptions:
     min_silence_ms: int = 160
     speech_pad_ms: int = 400
     part_shortest_s: float = 15
-    first_part_target_s: float = 30
     max_chunk_s: float = 30
     bridge_s: float = 2
 
     def target_s(self, index: int, left_s: float | None, idle: int) -> float:
         """Speech that part `index` aims to hold, seconds.
+
+        The first is the shortest, so that its words can be read soon. So is the first for each idle
+        worker, and the next ones are twice as long each time: all begin early, and none has to wait
+        until its next part is cut.
 
         Parts become shorter towards the recording's end, so that all workers end together: each is
         half of what an idle worker's share of the rest would be ("factoring" of S. Flynn Hummel, E.
@@ -75,12 +78,14 @@ class CutOptions:
             left_s: What is left of the recording, seconds; None if nobody knows.
             idle: How many parts could be recognised at once.
         """
-        target_s = self.part_target_s
-        if index < max(1, idle):
-            target_s = min(target_s, self.first_part_target_s)
+        shortest_s = min(self.part_shortest_s, self.part_target_s)
+        if not idle:
+            return self.part_target_s if index else shortest_s
+        doublings = min(index // idle, _DOUBLINGS)
+        target_s = min(self.part_target_s, shortest_s * (1 << doublings))
         if idle > 1 and left_s is not None and left_s > 0:
             target_s = min(target_s, left_s / (2 * idle))
-        return max(target_s, min(self.part_shortest_s, self.part_target_s))
+        return max(target_s, shortest_s)
 
     @property
     def open_end_ms(self) -> int:
@@ -153,7 +158,7 @@ class Cutter:
         blocks: Iterable[NDArray[np.int16]],
         *,
         length_ms: int | None = None,
-        idle: Callable[[], int] = lambda: 1,
+        idle: Callable[[], int] = lambda: 0,
     ) -> Iterator[Part]:
         """The parts of the recording, each as soon as it is known; none for silence.
 
