@@ -184,11 +184,13 @@ def a_part(job_id: int, index: int, *, chunks: int = 2) -> Part:
     )
 
 
-def add_part(database: Database, download: Task, index: int, *, chunks: int = 2) -> str:
+def add_part(
+    database: Database, download: Task, index: int, *, chunks: int = 2, ahead: bool = False
+) -> str:
     """Adds a part to the job; returns the id of the task that transcribes it."""
     task_id = str(uuid.uuid4())
     part = a_part(download.job_id, index, chunks=chunks)
-    work.add_part(database, download, part, task_id=task_id)
+    work.add_part(database, download, part, task_id=task_id, ahead=ahead)
     return task_id
 
 

@@ -7,7 +7,19 @@ from hearsight_core.errors import DnsError
 from hearsight_core.store import control, hints, outcomes
 from hearsight_core.store.database import Database
 from tests.integration.conftest import Together
-from tests.store import ASR, DOWNLOAD, EN, LATER, accepted, claimed, cut, downloading, queued, rows
+from tests.store import (
+    ASR,
+    DOWNLOAD,
+    EN,
+    LATER,
+    accepted,
+    add_part,
+    claimed,
+    cut,
+    downloading,
+    queued,
+    rows,
+)
 
 
 def _due(database: Database, *, most: int = 100, resend_s: float = 60) -> list[str]:
@@ -47,6 +59,15 @@ def test_the_order_is_by_priority_then_by_age(database: Database) -> None:
     normal = [accepted(database).task_id for _ in range(2)]
     high = accepted(database, priority="high").task_id
     assert _due(database) == [high, *normal, low]
+
+
+def test_a_part_that_is_ahead_goes_before_the_others_of_its_job_alone(database: Database) -> None:
+    _, [older] = cut(database, parts=1)
+    download = downloading(database).task
+    first = add_part(database, download, 0)
+    ahead = add_part(database, download, 1, ahead=True)
+    found = hints.take_due(database, ASR, in_flight_max=4, resend_s=60)
+    assert [due.hint.task_id for due in found] == [older, ahead, first]
 
 
 def test_a_low_job_that_waited_long_goes_before_a_new_high_one(database: Database) -> None:

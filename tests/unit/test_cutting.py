@@ -123,6 +123,16 @@ def test_parts_grow_as_soon_as_the_idle_workers_have_something_to_do(
     assert OPTIONS.target_s(10_000, None, idle) == 150
 
 
+def test_a_part_is_outsized_where_nobody_pauses_for_longer_than_it_should_be(
+    parts: list[Part],
+) -> None:
+    assert [part.outsized for part in parts] == [
+        part.speech_ms > (150_000 if part.index else 15_000) * 1.25 for part in parts
+    ]
+    assert parts[0].outsized
+    assert not parts[1].outsized
+
+
 def test_the_shortest_parts_are_no_longer_than_any_should_be() -> None:
     options = CutOptions(part_target_s=30, part_shortest_s=60, vad_threshold=0.5)
     assert {options.target_s(index, None, idle=1) for index in range(3)} == {30}

@@ -105,6 +105,7 @@ class Part:
         chunks: (start_ms, end_ms) in the recording of each piece to recognise; in order, apart,
             none longer than `max_chunk_s`.
         speech_ms: How much of it the VAD takes for speech.
+        outsized: Whether that is more than was asked for: nobody paused for so long.
     """
 
     index: int
@@ -113,6 +114,7 @@ class Part:
     samples: NDArray[np.int16]
     chunks: tuple[tuple[int, int], ...]
     speech_ms: int
+    outsized: bool
 
 
 @dataclass
@@ -181,7 +183,7 @@ class Cutter:
                 chunks, len(samples) // SAMPLES_PER_MS, target_s, is_last=is_last
             )
             if count:
-                yield self._part(samples, chunks[:count], position_ms)
+                yield self._part(samples, chunks[:count], position_ms, target_s)
                 used_ms = chunks[count - 1].end
             elif is_last:
                 return
@@ -256,15 +258,19 @@ class Cutter:
         grows_until = window_ms - self._options.open_end_ms - self._options.bridge_s * 1000
         return sum(one.end < grows_until for one in chunks[-1:]) + len(chunks[:-1])
 
-    def _part(self, samples: NDArray[np.int16], chunks: list[_Chunk], position_ms: int) -> Part:
+    def _part(
+        self, samples: NDArray[np.int16], chunks: list[_Chunk], position_ms: int, target_s: float
+    ) -> Part:
         start, end = chunks[0].start, chunks[-1].end
+        speech_ms = sum(one.speech for one in chunks)
         part = Part(
             index=self._index,
             start_ms=position_ms + start,
             end_ms=position_ms + end,
             samples=samples[start * SAMPLES_PER_MS : end * SAMPLES_PER_MS].copy(),
             chunks=tuple((position_ms + one.start, position_ms + one.end) for one in chunks),
-            speech_ms=sum(one.speech for one in chunks),
+            speech_ms=speech_ms,
+            outsized=speech_ms > target_s * 1000 * _LATEST,
         )
         self._index += 1
         return part

@@ -255,6 +255,7 @@ class RecordingCut:
             lease.task,
             part,
             task_id=str(uuid.uuid4()),
+            ahead=found.outsized,
             trace_parent=lease.trace_parent,
         )
         worker.publish(job)

@@ -5,6 +5,7 @@ Cancelled once the job has ended (another of its tasks failed for good): the wor
 """
 
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 
 from sqlalchemy import Connection, case, insert, null, select, update
 
@@ -33,6 +34,9 @@ from hearsight_core.store.database import Database
 from hearsight_core.store.outcomes import locked_attempt
 from hearsight_core.store.rows import StoredSegment, part_of
 from hearsight_core.store.tables import jobs, parts, segments, tasks
+
+AHEAD = timedelta(microseconds=1)
+"""By how much a part ranks before the others of its job: not enough to pass another job's."""
 
 
 def working_on(connection: Connection, task: Task) -> Job:
@@ -116,11 +120,18 @@ def last_part(database: Database, job_id: int) -> Part | None:
 
 
 def add_part(
-    database: Database, task: Task, part: Part, *, task_id: str, trace_parent: str | None = None
+    database: Database,
+    task: Task,
+    part: Part,
+    *,
+    task_id: str,
+    ahead: bool = False,
+    trace_parent: str | None = None,
 ) -> Job:
     """Adds a part, whose object is stored already, and the task that transcribes it.
 
-    `trace_parent` is the span below which the part is recognised.
+    One that is `ahead` is recognised before the others of its job that wait. `trace_parent` is the
+    span below which the part is recognised.
     """
     with database.begin() as connection:
         job = working_on(connection, task)
@@ -148,7 +159,7 @@ def add_part(
                 part_index=part.index,
                 # The place of the job, not of the part: an old job's last part goes before a
                 # young job's first.
-                rank_at=job.created_at + RANK_OFFSET[job.priority],
+                rank_at=job.created_at + RANK_OFFSET[job.priority] - AHEAD * ahead,
                 trace_parent=trace_parent,
                 job_owner=job.owner,
             )
