@@ -2,6 +2,8 @@
 
 from functools import partial
 
+from sqlalchemy import text
+
 from hearsight_core.contract import Hint
 from hearsight_core.errors import DnsError
 from hearsight_core.store import control, hints, outcomes
@@ -59,6 +61,21 @@ def test_the_order_is_by_priority_then_by_age(database: Database) -> None:
     normal = [accepted(database).task_id for _ in range(2)]
     high = accepted(database, priority="high").task_id
     assert _due(database) == [high, *normal, low]
+
+
+def test_hints_are_recalled_and_taken_without_waiting_for_who_changes_their_tasks(
+    database: Database,
+) -> None:
+    ids = [accepted(database).task_id for _ in range(3)]
+    _due(database)
+    with database.begin() as other:
+        other.execute(
+            text("SELECT FROM tasks WHERE id = CAST(:id AS uuid) FOR UPDATE"), {"id": ids[0]}
+        )
+        hints.recall(database, ids)
+        assert [due.hint.task_id for due in hints.take(database, ids)] == ids[1:]
+    hints.recall(database, ids[1:])
+    assert _due(database) == ids[1:]
 
 
 def test_a_part_that_is_ahead_goes_before_the_others_of_its_job_alone(database: Database) -> None:

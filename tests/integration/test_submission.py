@@ -273,9 +273,10 @@ def test_priority_decides_the_place_in_the_queue(database: Database) -> None:
     for priority in ("high", "normal", "low"):
         accepted(database, priority=priority)
     [spread] = rows(
-        database, "SELECT extract(epoch FROM max(rank_at) - min(rank_at)) AS s FROM tasks"
+        database,
+        "SELECT extract(epoch FROM max(rank_at) - min(rank_at)) / 3600 AS hours FROM tasks",
     )
-    assert 3500 < float(str(spread["s"])) < 3700
+    assert 47.9 < float(str(spread["hours"])) < 48.1
 
 
 def test_texts_for_people_follow_the_language(database: Database) -> None:

@@ -30,6 +30,7 @@ def fetched(
     *,
     limits: FetchLimits = LIMITS,
     memory_mib: int = 512,
+    patience_cpu_s: int = PATIENCE_CPU_S,
     on_progress: Callable[[FetchProgress], None] = lambda _: None,
     check: Callable[[], None] = lambda: None,
 ) -> Fetched:
@@ -41,7 +42,7 @@ def fetched(
         guard=AddressGuard([server.authority]),
         limits=limits,
         memory_mib=memory_mib,
-        patience_cpu_s=PATIENCE_CPU_S,
+        patience_cpu_s=patience_cpu_s,
         on_progress=on_progress,
         check=check,
     )

@@ -95,7 +95,7 @@ def test_a_manifest_that_unfolds_to_gigabytes_ends_its_child_alone(
     fetchers: Fetchers, server: MediaServer, tmp_path: Path
 ) -> None:
     with pytest.raises(UnsupportedError, match="more memory than a fetch may use"):
-        fetched(fetchers, server, "/plain/unfolding.mpd", tmp_path)
+        fetched(fetchers, server, "/plain/unfolding.mpd", tmp_path, patience_cpu_s=20)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -50,14 +51,17 @@ def test_a_child_has_the_descriptors_of_its_own_fetch_alone(
     """Not its worker's, not those of another fetch at the same time, no way to its parent."""
     secret = tmp_path / "secret"
     secret.write_text("hush")
-    held: list[list[str]] = []
+    held: dict[int, list[str]] = {}
+    one_looks = threading.Lock()
 
     def look() -> None:
         if len(server.requests) - asked < 2:
             return  # not both have come to where they wait
-        for child in children():
-            held.append([str(link.readlink()) for link in Path(f"/proc/{child.pid}/fd").iterdir()])
-            assert child.net_connections(kind="unix") == []
+        with one_looks:
+            for child in [] if held else children():
+                links = Path(f"/proc/{child.pid}/fd").iterdir()
+                held[child.pid] = [str(link.readlink()) for link in links]
+                assert child.net_connections(kind="unix") == []
         raise Cancelled
 
     asked = len(server.requests)
@@ -68,7 +72,7 @@ def test_a_child_has_the_descriptors_of_its_own_fetch_alone(
             for name in ("one", "other")
         ]
         assert {type(each.exception(WAIT_S)) for each in both} == {Cancelled}
-    one, other = held[:2]
+    one, other = held.values()
     assert not {str(secret)} & {*one, *other}
     # Order, words and what it tells (twice: one end is kept from libraries), and its connection.
     kinds = sorted(link.partition(":")[0].partition("/")[0] for link in one)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, text, update
+from sqlalchemy import Connection, Row, Select, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from hearsight_core.contract import Hint
@@ -154,16 +154,13 @@ def take_due(database: Database, queue: str, *, in_flight_max: int, resend_s: fl
 def take(database: Database, task_ids: Sequence[str]) -> list[Due]:
     """Marks these tasks as hinted and returns them, as far as they wait and are due.
 
-    It asks neither whose turn it is nor how many hints are in flight.
+    It asks neither whose turn it is nor how many hints are in flight. Tasks that somebody else is
+    changing at this moment are skipped.
     """
     with database.begin() as connection:
         rows = connection.execute(
             update(tasks)
-            .where(
-                tasks.c.id.in_(task_ids),
-                tasks.c.state == TaskState.WAITING,
-                tasks.c.ready_at <= func.now(),
-            )
+            .where(tasks.c.id.in_(_still_waiting(task_ids).where(tasks.c.ready_at <= func.now())))
             .values(hinted_at=func.now())
             .returning(
                 tasks.c.id,
@@ -178,13 +175,23 @@ def take(database: Database, task_ids: Sequence[str]) -> list[Due]:
 
 
 def recall(database: Database, task_ids: Sequence[str]) -> None:
-    """Marks these tasks as not hinted, as far as they still wait."""
+    """Marks these tasks as not hinted, as far as they still wait.
+
+    Those that somebody else is changing at this moment, to claim or to end them, are skipped.
+    """
     with database.begin() as connection:
         connection.execute(
-            update(tasks)
-            .where(tasks.c.id.in_(task_ids), tasks.c.state == TaskState.WAITING)
-            .values(hinted_at=None)
+            update(tasks).where(tasks.c.id.in_(_still_waiting(task_ids))).values(hinted_at=None)
         )
+
+
+def _still_waiting(task_ids: Sequence[str]) -> Select[tuple[str]]:
+    """Locks the tasks, and waits for nobody: others may lock the same ones in another order."""
+    return (
+        select(tasks.c.id)
+        .where(tasks.c.id.in_(task_ids), tasks.c.state == TaskState.WAITING)
+        .with_for_update(skip_locked=True)
+    )
 
 
 def _due(row: Row[Any]) -> Due:
