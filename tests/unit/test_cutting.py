@@ -24,9 +24,8 @@ def cut(audio: NDArray[np.int16], options: CutOptions = OPTIONS) -> list[Part]:
     return list(Cutter(options).cut(in_blocks(audio)))
 
 
-def shape(part: Part) -> tuple[int, int, int, tuple[tuple[int, int], ...], int, bytes]:
-    sound = part.samples.tobytes()
-    return part.index, part.start_ms, part.end_ms, part.chunks, part.speech_ms, sound
+def shape(part: Part) -> tuple[int, int, int, tuple[tuple[int, int], ...], bytes]:
+    return part.index, part.start_ms, part.end_ms, part.chunks, part.samples.tobytes()
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,10 @@
 """Cuts a recording into parts at silences, while it is being decoded.
 
-The audio is looked at in windows of a few minutes. In each, Silero VAD finds the speech, the speech
-is put together into chunks of up to 30 s, as Whisper takes them, and a part is made of the first
-chunks that hold as much speech as was asked for. The next window begins where that part ends, and
-nothing else is carried over: so cutting can go on after any part, and gives the same parts again
-where as many workers are idle.
+The audio is looked at in windows of up to a few minutes. The speech in a window is put together
+into chunks of up to 30 s, as Whisper takes them, and a part is made of the first chunks that hold
+as much speech as was asked for. The next window begins where that part ends, and nothing but what
+the VAD thought of its sound is carried over: so cutting can go on after any part, and gives the
+same parts again where as many workers are idle.
 """
 
 import math
@@ -13,17 +13,19 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from faster_whisper.vad import VadOptions, get_speech_timestamps
 from numpy.typing import NDArray
 
-SAMPLE_RATE_HZ: Final = 16_000
-SAMPLES_PER_MS: Final = SAMPLE_RATE_HZ // 1000
+from hearsight_download_worker.voice_activity import (
+    SAMPLES_PER_MS,
+    SpeechOptions,
+    VoiceActivity,
+)
 
 _OPEN_END_MS: Final = 440
 """Speech that ends so near to a window's end may go on after it, with the silence that ends a span
 and the VAD's padding on top."""
 
-_SKIPPED: Final = 60 * SAMPLE_RATE_HZ
+_SKIPPED: Final = 60_000 * SAMPLES_PER_MS
 
 _DOUBLINGS: Final = 8
 """After so many a part is longer than any setting asks for."""
@@ -137,12 +139,12 @@ class Cutter:
 
     def __init__(self, options: CutOptions, *, start_ms: int = 0, first_index: int = 0) -> None:
         self._options = options
-        self._vad = VadOptions(
+        self._speech = SpeechOptions(
             threshold=options.vad_threshold,
-            max_speech_duration_s=options.max_chunk_s,
-            min_speech_duration_ms=options.min_speech_ms,
-            min_silence_duration_ms=options.min_silence_ms,
-            speech_pad_ms=options.speech_pad_ms,
+            min_speech_ms=options.min_speech_ms,
+            min_silence_ms=options.min_silence_ms,
+            pad_ms=options.speech_pad_ms,
+            longest_ms=round(options.max_chunk_s * 1000),
         )
         self._index = first_index
         self.start_ms = start_ms
@@ -171,14 +173,15 @@ class Cutter:
             length_ms: How long the recording is, if its header says so.
             idle: How many parts could be recognised at once; asked before each part.
         """
-        window = Window(blocks)
+        window, voice = Window(blocks), VoiceActivity(self.start_ms)
         position_ms = self.start_ms
         while True:
             left_s = None if length_ms is None else (length_ms - position_ms) / 1000
             target_s = self._options.target_s(self._index, left_s, idle())
             samples, is_last = window.fill(self._window_ms(target_s) * SAMPLES_PER_MS)
             self.duration_ms = position_ms + len(samples) // SAMPLES_PER_MS
-            chunks = self._chunks(samples, target_s)
+            spans = voice.spans(samples, position_ms, self._speech, is_last=is_last)
+            chunks = self._chunks(spans, target_s)
             count = self._cut_after(
                 chunks, len(samples) // SAMPLES_PER_MS, target_s, is_last=is_last
             )
@@ -204,11 +207,11 @@ class Cutter:
         whole_s = max(target_s * _LATEST + self._longest_chunk_s(target_s), options.max_chunk_s)
         return round((whole_s + options.bridge_s) * 1000 + options.open_end_ms)
 
-    def _chunks(self, samples: NDArray[np.int16], target_s: float) -> list[_Chunk]:
+    def _chunks(self, spans: Iterable[tuple[int, int]], target_s: float) -> list[_Chunk]:
         """The window's speech in chunks as long as they may be."""
         longest_ms = self._longest_chunk_s(target_s) * 1000
         chunks: list[_Chunk] = []
-        for start, end in self._spans(samples):
+        for start, end in spans:
             last = chunks[-1] if chunks else None
             if (
                 last is not None
@@ -220,20 +223,6 @@ class Cutter:
             else:
                 chunks.append(_Chunk(start, end, end - start))
         return chunks
-
-    def _spans(self, samples: NDArray[np.int16]) -> list[tuple[int, int]]:
-        """Where the VAD hears speech, in milliseconds; a span never holds more than a chunk may."""
-        found = get_speech_timestamps(samples.astype(np.float32) / 32768, self._vad)
-        whole_ms = len(samples) // SAMPLES_PER_MS
-        spans = [
-            (span["start"] // SAMPLES_PER_MS, min(-(-span["end"] // SAMPLES_PER_MS), whole_ms))
-            for span in found
-        ]
-        # Rounded outwards, two spans may share a millisecond: it goes to the first.
-        return [
-            (max(start, spans[number - 1][1]) if number else start, end)
-            for number, (start, end) in enumerate(spans)
-        ]
 
     def _cut_after(
         self, chunks: list[_Chunk], window_ms: int, target_s: float, *, is_last: bool

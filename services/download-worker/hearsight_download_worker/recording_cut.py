@@ -35,6 +35,7 @@ from hearsight_download_worker.cut_options import cut_options, while_arriving
 from hearsight_download_worker.cutting import Cutter, Window
 from hearsight_download_worker.decoders import Decoders
 from hearsight_download_worker.growing import Arrival
+from hearsight_download_worker.voice_activity import SAMPLES_PER_MS
 
 MAX_CHANNELS = 16
 """A recording of more channels is no conversation, and is not split."""
@@ -177,8 +178,8 @@ class RecordingCut:
         ) as audio:
             window = Window(audio.blocks(BLOCK_S))
             for part in parts:
-                window.skip((part.start_ms - position_ms) * cutting.SAMPLES_PER_MS)
-                samples, _ = window.fill((part.end_ms - part.start_ms) * cutting.SAMPLES_PER_MS)
+                window.skip((part.start_ms - position_ms) * SAMPLES_PER_MS)
+                samples, _ = window.fill((part.end_ms - part.start_ms) * SAMPLES_PER_MS)
                 position_ms = part.start_ms
                 yield part, samples
 

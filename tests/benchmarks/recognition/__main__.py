@@ -6,6 +6,7 @@ import sys
 from tests.benchmarks import table
 from tests.benchmarks.recognition import (
     clips,
+    cutting,
     fan_out,
     fetching,
     first_words,
@@ -21,6 +22,7 @@ SUBJECTS: table.Subjects = {
     "clips": clips.measure,
     "first_words": first_words.measure,
     "fan_out": fan_out.measure,
+    "cutting": cutting.measure,
     "overhead": overhead.measure,
     "fetching": fetching.measure,
     "memory": memory.measure,
