@@ -181,14 +181,16 @@ class HintSender:
     def send_first(self, queue: str, task_ids: Sequence[str]) -> int:
         """Sends hints for those of these tasks that are due; returns how many went out.
 
-        Hints that nobody has taken yet are recalled; `top_up` sends them behind these.
+        If any are, hints that nobody has taken yet are recalled; `top_up` sends them behind these.
 
         Raises:
             DatabaseError: PostgreSQL can't be asked.
         """
-        self._recall(queue)
         due = hints.take(self._database, task_ids)
-        return self._send(queue, due) if due else 0
+        if not due:
+            return 0
+        self._recall(queue)
+        return self._send(queue, due)
 
     def _recall(self, queue: str) -> None:
         """Takes the hints back that lie in `queue`.

@@ -162,14 +162,7 @@ def take(database: Database, task_ids: Sequence[str]) -> list[Due]:
             update(tasks)
             .where(tasks.c.id.in_(_still_waiting(task_ids).where(tasks.c.ready_at <= func.now())))
             .values(hinted_at=func.now())
-            .returning(
-                tasks.c.id,
-                tasks.c.attempt,
-                tasks.c.trace_parent,
-                tasks.c.rank_at,
-                tasks.c.created_at,
-                tasks.c.part_index,
-            )
+            .returning(tasks)
         ).all()
     return [_due(row) for row in sorted(rows, key=_by_rank)]
 
