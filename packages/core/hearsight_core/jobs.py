@@ -138,6 +138,7 @@ class Task:
     state: TaskState
     attempt: int
     failures: int
+    store_failures: int
     part_index: int | None
     error_code: str | None = None
     """How the last failed attempt ended."""

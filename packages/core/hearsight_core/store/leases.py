@@ -100,7 +100,7 @@ def claim(database: Database, hint: Hint, *, owner: str, lease_s: float) -> Clai
         if row is None:
             return None
         task = task_of(row)
-        tries = task.failures + row.store_failures + 1
+        tries = task.failures + task.store_failures + 1
         begun = connection.execute(_BEGIN, {"job": job.id, "try": tries}).one()
         return Claim(
             task=task,

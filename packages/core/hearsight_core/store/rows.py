@@ -69,6 +69,7 @@ def task_of(row: Row[tuple[object, ...]]) -> Task:
         state=TaskState(columns["state"]),
         attempt=columns["attempt"],
         failures=columns["failures"],
+        store_failures=columns["store_failures"],
         part_index=columns["part_index"],
         error_code=columns["error_code"],
         trace_parent=columns["trace_parent"],

@@ -35,6 +35,8 @@ from hearsight_core.store.outcomes import locked_attempt
 from hearsight_core.store.rows import StoredSegment, part_of
 from hearsight_core.store.tables import jobs, parts, segments, tasks
 
+_RECOGNISED = frozenset({Stage.ASR_RECOGNIZING, Stage.ASR_POSTPROCESSING})
+
 AHEAD = timedelta(microseconds=1)
 """By how much a part ranks before the others of its job: not enough to pass another job's."""
 
@@ -60,11 +62,11 @@ def _moved_on(connection: Connection, task: Task) -> None:
     So a task that is interrupted again and again comes to its end as long as it gets on, and one
     that fails at the same place is given up.
     """
-    connection.execute(
-        update(tasks)
-        .where(tasks.c.id == task.id, tasks.c.failures + tasks.c.store_failures > 0)
-        .values(failures=0, store_failures=0)
-    )
+    # As claimed: a failure that comes after that ends the attempt.
+    if task.failures or task.store_failures:
+        connection.execute(
+            update(tasks).where(tasks.c.id == task.id).values(failures=0, store_failures=0)
+        )
 
 
 def report(database: Database, task: Task, stage: Stage, percent: float, message: str) -> Job:
@@ -306,26 +308,37 @@ class OutOfOrderError(Exception):
     """A chunk was to be stored before its predecessor: a fault of the program."""
 
 
+def shows_recognising(job: Job) -> bool:
+    """Whether `mark_recognising` has nothing to show: it is shown, or waits for the media."""
+    return job.stage in _RECOGNISED or job.media_key is None
+
+
 def mark_recognising(database: Database, task: Task, language: Language) -> Job:
     """Shows the job as being recognised, once its first part is claimed."""
     with database.begin() as connection:
         job = working_on(connection, task)
-        if job.stage in {Stage.ASR_RECOGNIZING, Stage.ASR_POSTPROCESSING}:
+        if shows_recognising(job):
             return job
-        shown = _recognising(job, job.recognised_ms, language)
-        return change_job(connection, job, **shown) if shown else job
+        return change_job(connection, job, **_recognising(job, job.recognised_ms, language))
 
 
 def mark_postprocessing(database: Database, task: Task, language: Language) -> Job | None:
     """Shows the job as being put together if this task is its last; else changes nothing."""
     with database.begin() as connection:
-        job = working_on(connection, task)
         others = connection.execute(
             select(tasks.c.id)
-            .where(tasks.c.job_id == job.id, tasks.c.id != task.id, tasks.c.state != TaskState.DONE)
+            .where(
+                tasks.c.job_id == task.job_id,
+                tasks.c.id != task.id,
+                # One that failed has ended the job, and that is told below.
+                tasks.c.state.not_in((TaskState.DONE, TaskState.FAILED)),
+            )
             .limit(1)
         ).first()
-        if others is not None or not job.cut_done:
+        if others is not None:
+            return None  # nearly always; so nobody waits for the job's lock in order to be told
+        job = working_on(connection, task)
+        if not job.cut_done:
             return None
         stage = Stage.ASR_POSTPROCESSING
         message = render("progress.asr_postprocessing", language)
