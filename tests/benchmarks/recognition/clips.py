@@ -8,13 +8,16 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Self
 
 import httpx
 
+from hearsight.stack.ports import free_port
 from tests.benchmarks.goals import Goal, at_most, exactly
 from tests.benchmarks.recognition import audio, bare
+from tests.benchmarks.recognition.busy import Watch
 from tests.benchmarks.stand import Stand, Used
 from tests.client import Client
 from tests.servers.api import Api
@@ -81,23 +84,26 @@ def _all_at_once(server: Api, paths: Sequence[Path]) -> float:
 
 def measure(stand: Stand) -> Iterator[Goal]:
     """Takes turns: bare, whole path."""
-    library = bare.model()
+    library, port = bare.model(), free_port()
     with (
         stand.apis(HEARSIGHT_MAX_UPLOADS=str(max(ROUNDS))) as [server],
         stand.workers(1, "hearsight_download_worker"),
-        stand.workers(1, "hearsight_asr_worker"),
+        stand.workers(1, "hearsight_asr_worker", HEARSIGHT_METRICS_PORT=str(port)),
     ):
         [first] = audio.clips(stand.folder, 1, SECONDS, seed=1)
         bare.seconds(library, first)
         _all_at_once(server, [first])
         for count, rounds in ROUNDS.items():
             alone_s, whole_s = [], []
+            # Of ten, too few have to wait, and for too short a time.
+            watch = Watch(stand, port) if count == max(ROUNDS) else None
             with _Probe(server) as probe:
                 for number in range(rounds):
                     paths = audio.clips(stand.folder, count, SECONDS, seed=count + number)
                     alone_s.append(sum(bare.seconds(library, path) for path in paths))
                     used = Used([server])
-                    whole_s.append(_all_at_once(server, paths))
+                    with watch.running() if watch else nullcontext():
+                        whole_s.append(_all_at_once(server, paths))
                     cost = used.told(count)
             yield at_most(
                 f"{count} clips of {SECONDS} s uploaded at once, against bare one after another",
@@ -114,3 +120,5 @@ def measure(stand: Stand) -> Iterator[Goal]:
                 "checks",
                 remark=f" of {len(probe.waits_s)}, the slowest {max(probe.waits_s) * 1000:.0f} ms",
             )
+            if watch:
+                yield watch.goal()
