@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from hearsight_asr_worker import engines
 from hearsight_asr_worker.engine import Chunk, ChunkResult, ModelInfo, to_the_end
 from hearsight_asr_worker.tasks import Transcriber
 from hearsight_core.contract import RecognitionOptions, Segment, TaskKind, queue_of
@@ -120,8 +119,7 @@ def main() -> int:
     return serve(
         queue_of(TaskKind.TRANSCRIBE, settings.asr_pool),
         settings,
-        slots=engines.slots(settings, engine.info),
-        at_once=engines.at_once(settings, engine.info),
+        slots=settings.worker_concurrency or 2,
         work=Transcriber(engine),
     )
 

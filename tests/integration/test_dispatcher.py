@@ -190,9 +190,7 @@ def test_hints_in_flight_are_bounded_by_the_live_slots(
     for _ in range(12):
         accepted(database)
     assert sender().top_up(DOWNLOAD) == HINTS_AT_LEAST
-    leases.heartbeat(
-        database, owner="worker", queue=DOWNLOAD, slots=5, at_once=5, held={}, lease_s=60
-    )
+    leases.heartbeat(database, owner="worker", queue=DOWNLOAD, slots=5, held={}, lease_s=60)
     assert sender().top_up(DOWNLOAD) == 10 - HINTS_AT_LEAST
     assert sender().top_up(DOWNLOAD) == 0
     assert len(queues.task_ids(DOWNLOAD)) == 10
@@ -393,9 +391,7 @@ def test_the_leader_alone_tells_how_much_there_is(
 ) -> None:
     accepted(database)
     cut(database, parts=2, pool="large")
-    leases.heartbeat(
-        database, owner="worker", queue=DOWNLOAD, slots=5, at_once=5, held={}, lease_s=60
-    )
+    leases.heartbeat(database, owner="worker", queue=DOWNLOAD, slots=5, held={}, lease_s=60)
     one = dispatcher()
     one.start()
     expected: dict[str, dict[tuple[str, ...], float]] = {

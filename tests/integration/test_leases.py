@@ -38,9 +38,7 @@ from tests.store import (
 def _beat(
     database: Database, held: dict[str, int], *, owner: str = "worker", lease_s: float = 60
 ) -> Beat:
-    return leases.heartbeat(
-        database, owner=owner, queue=ASR, slots=2, at_once=1, held=held, lease_s=lease_s
-    )
+    return leases.heartbeat(database, owner=owner, queue=ASR, slots=2, held=held, lease_s=lease_s)
 
 
 def _lease_left_s(database: Database, task_id: str) -> float:
@@ -272,13 +270,9 @@ def _idle(database: Database, job_id: int) -> int:
 def test_idle_are_the_streams_that_other_jobs_leave(database: Database) -> None:
     mine = downloading(database)
     assert _idle(database, mine.job.id) == 0
-    for owner, at_once in (("one", 2), ("two", 2), ("small", 1), ("draining", 0)):
-        leases.heartbeat(
-            database, owner=owner, queue=ASR, slots=9, at_once=at_once, held={}, lease_s=60
-        )
-    leases.heartbeat(
-        database, owner="other", queue=DOWNLOAD, slots=9, at_once=9, held={}, lease_s=60
-    )
+    for owner, slots in (("one", 3), ("two", 3), ("small", 1), ("draining", 0)):
+        leases.heartbeat(database, owner=owner, queue=ASR, slots=slots, held={}, lease_s=60)
+    leases.heartbeat(database, owner="other", queue=DOWNLOAD, slots=9, held={}, lease_s=60)
     assert _idle(database, mine.job.id) == 5
 
     add_part(database, mine.task, 0)

@@ -50,7 +50,6 @@ def _signed_on(database: Database, session: WorkerSession, owner: str = "worker"
         owner=owner,
         queue=DOWNLOAD,
         slots=1,
-        at_once=1,
         held={},
         lease_s=60,
         session_lock=lock,
@@ -100,7 +99,6 @@ def test_the_lock_of_another_database_s_worker_counts_for_nothing(
         owner="worker",
         queue=DOWNLOAD,
         slots=1,
-        at_once=1,
         held={},
         lease_s=60,
         session_lock=lock,
@@ -195,7 +193,6 @@ def test_a_dead_worker_keeps_its_name_until_its_last_task_is_taken_back(
         owner="worker",
         queue=DOWNLOAD,
         slots=1,
-        at_once=1,
         held={download.task.id: download.task.attempt},
         lease_s=60,
     )

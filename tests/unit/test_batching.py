@@ -1,5 +1,6 @@
 """How batches are filled from all callers, halved, failed and ended; the device is a function."""
 
+import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
@@ -122,7 +123,6 @@ def test_few_items_are_shared_evenly_among_idle_streams(make: Make, device: Devi
     assert device.busy.acquire(timeout=30)
     device.release()
     assert [future.result(30) for future in warm] == [0, 0]
-    _wait_until_idle(batcher, 2)
     device.hold()
     futures = submit(batcher, "en", list(range(12)))
     assert device.busy.acquire(timeout=30)
@@ -132,14 +132,32 @@ def test_few_items_are_shared_evenly_among_idle_streams(make: Make, device: Devi
     assert sorted(len(items) for _, items in device.batches[2:]) == [6, 6]
 
 
-def _wait_until_idle(batcher: Batcher[str, int, int], streams: int) -> None:
-    """The one thing that can't be seen from outside: that the streams wait for work."""
-    pause = threading.Event()
-    for _ in range(3000):
-        if batcher._idle == streams:
-            return
-        pause.wait(0.01)
-    pytest.fail("the streams never fell idle")
+def test_a_stream_at_work_has_its_share_of_what_came_since_and_no_more(make: Make) -> None:
+    began: queue.Queue[list[int]] = queue.Queue()
+    ends = {item: threading.Event() for item in range(10)}
+
+    def run(_: str, items: Sequence[int]) -> list[int]:
+        began.put(list(items))
+        assert ends[items[0]].wait(30)
+        return [2 * item for item in items]
+
+    batcher = make(run, streams=2)
+    futures = submit(batcher, "en", [0, 1])
+    assert sorted([began.get(timeout=30), began.get(timeout=30)]) == [[0], [1]]
+    futures += submit(batcher, "en", [2, 3])
+    futures += submit(batcher, "en", [4, 5])
+    ends[0].set()
+    assert began.get(timeout=30) == [2, 3], "the other stream will soon be idle"
+    ends[1].set()
+    assert began.get(timeout=30) == [4, 5], "that one has had its share"
+    ends[4].set()
+    futures += submit(batcher, "en", [6, 7, 8, 9])
+    assert began.get(timeout=30) == [6, 7]
+    ends[6].set()
+    assert began.get(timeout=30) == [8], "of what came since"
+    for end in ends.values():
+        end.set()
+    assert [future.result(30) for future in futures] == [2 * item for item in range(10)]
 
 
 def test_no_batch_is_larger_than_asked_for(make: Make, device: Device) -> None:

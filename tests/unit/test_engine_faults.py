@@ -3,7 +3,7 @@
 import pytest
 
 from hearsight_asr_worker.engine import ModelInfo
-from hearsight_asr_worker.engines import at_once, batch_timeout_s, slots
+from hearsight_asr_worker.engines import batch_timeout_s, slots
 from hearsight_asr_worker.faults import fault_of
 from hearsight_core.errors import (
     DeviceFailedError,
@@ -78,14 +78,13 @@ def test_a_batch_may_take_as_long_as_its_device_is_slow() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "streams", "parts", "recognised"),
-    [("cpu", 2, 4, 2), ("cuda", 1, 9, 8), ("cuda", 2, 17, 16), ("remote", 4, 5, 4)],
+    ("device", "streams", "parts"),
+    [("cpu", 2, 3), ("cuda", 1, 9), ("cuda", 2, 17), ("remote", 4, 5)],
 )
-def test_a_worker_has_as_many_parts_in_work_as_its_device_does_at_once_and_some_ready(
-    device: str, streams: int, parts: int, recognised: int
+def test_a_worker_has_as_many_parts_in_work_as_its_device_does_at_once(
+    device: str, streams: int, parts: int
 ) -> None:
     info = ModelInfo("tiny.en", None, device, "int8", frozenset({"en"}), streams)
     assert slots(AsrSettings(asr_batch_size=8), info) == parts
-    assert at_once(AsrSettings(asr_batch_size=8), info) == recognised
     asked = AsrSettings.model_validate({"CELERY_WORKER_CONCURRENCY": 2})
     assert slots(asked, info) == 2

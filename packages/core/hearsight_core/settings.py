@@ -248,9 +248,8 @@ class WorkerSettings(CoreSettings):
         None,
         ge=1,
         validation_alias="CELERY_WORKER_CONCURRENCY",
-        description="Tasks a worker has in work; unset: 2 downloads, or the parts that the ASR "
-        "engine recognises at once (its streams, on cuda times the batch size) and some to go on "
-        "with: one, on cpu one for each stream.",
+        description="Tasks a worker does at once; unset: 2 downloads, or one part more than what "
+        "the ASR engine recognises at once (its streams, on cuda times the batch size).",
     )
     celery_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] | None = Field(
         None, validation_alias="CELERY_LOG_LEVEL", description="Log level of a worker."

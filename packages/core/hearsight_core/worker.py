@@ -73,7 +73,6 @@ class Worker:
         *,
         queue: str,
         slots: int,
-        at_once: int | None = None,
         settings: WorkerSettings,
         database: Database,
         news: News,
@@ -83,7 +82,6 @@ class Worker:
         self.id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.queue = queue
         self.slots = slots
-        self.at_once = min(slots, at_once or slots)
         self.database = database
         self.news = news
         self.language = settings.language
@@ -297,15 +295,14 @@ class Worker:
                 log.exception("the heartbeat met something nobody foresaw")
 
     def _beat(self) -> None:
-        held, draining = self._room.leases(), self.draining.is_set()
+        held = self._room.leases()
         session_lock = self._session.renewed()
         sent = time.monotonic()
         beat = leases.heartbeat(
             self.database,
             owner=self.id,
             queue=self.queue,
-            slots=0 if draining else self.slots,
-            at_once=0 if draining else self.at_once,
+            slots=0 if self.draining.is_set() else self.slots,
             held={task_id: lease.task.attempt for task_id, lease in held.items()},
             lease_s=self.lease_s,
             session_lock=session_lock,

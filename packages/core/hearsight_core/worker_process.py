@@ -57,30 +57,22 @@ def serve(
     settings: WorkerSettings,
     *,
     slots: int,
-    at_once: int | None = None,
     work: Work,
     watchdog: Watchdog | None = None,
 ) -> int:
     """Runs a worker of `queue` until it is told to end; returns the process's exit code.
 
     SIGTERM drains: no more tasks are taken, and those in work go back to the queue once what they
-    have done is stored. `watchdog` ends the process if the work hangs. It takes a task for each of
-    its `slots`, and works on `at_once` of them (all, if that is None) while it gets the rest ready.
+    have done is stored. `watchdog` ends the process if the work hangs.
     """
     kind = kind_of(queue)
     metrics.begin_worker(kind, queue)
     with tracing(WORKER_SERVICE[kind], settings.otlp_endpoint):
-        return _serve(queue, settings, slots=slots, at_once=at_once, work=work, watchdog=watchdog)
+        return _serve(queue, settings, slots=slots, work=work, watchdog=watchdog)
 
 
 def _serve(
-    queue: str,
-    settings: WorkerSettings,
-    *,
-    slots: int,
-    at_once: int | None,
-    work: Work,
-    watchdog: Watchdog | None,
+    queue: str, settings: WorkerSettings, *, slots: int, work: Work, watchdog: Watchdog | None
 ) -> int:
     app = celery_app(settings)
     app.steps["consumer"].add(TakenForGood)
@@ -93,7 +85,6 @@ def _serve(
     worker = Worker(
         queue=queue,
         slots=slots,
-        at_once=at_once,
         settings=settings,
         database=database,
         news=news,

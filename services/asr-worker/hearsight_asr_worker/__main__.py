@@ -52,7 +52,6 @@ def main() -> int:
             queue_of(TaskKind.TRANSCRIBE, settings.asr_pool),
             settings,
             slots=engines.slots(settings, engine.info),
-            at_once=engines.at_once(settings, engine.info),
             work=Transcriber(engine),
             watchdog=Watchdog(engine.busy_s, engines.batch_timeout_s(settings, engine.info.device)),
         )

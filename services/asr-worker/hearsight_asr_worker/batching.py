@@ -43,6 +43,8 @@ class _Entry(Generic[Key, Item, Result]):
     future: Future[Result]
     rank: float
     """Its place among those that wait: seconds by the monotonic clock."""
+    number: int
+    """How many times items had been handed in when it was, that one included."""
     said_of: dict[str, Any]
     """What the log says of the task that handed the item in."""
 
@@ -51,11 +53,15 @@ class Batcher(Generic[Key, Item, Result]):
     """Gathers items of all callers into batches of one key, and runs those in stream threads.
 
     Nothing waits for a batch to fill: an idle stream takes what is there. Few items are shared
-    evenly among the streams that are idle, for two half batches side by side end sooner than one
-    whole batch. A batch that fails is halved, again and again, until what can't be done is alone
-    and all else is done. If the device's memory was too small for it, later batches are no larger
-    than what fitted; once many have fitted, they may be twice as large again, for the memory may
-    have been somebody else's for a while.
+    evenly among the streams, for two half batches side by side end sooner than one whole batch. A
+    stream at work has its share of what came since it took its batch: it will soon be idle. If the
+    other took all, short work of many callers would end at once, and leave the device idle until
+    they bring more.
+
+    A batch that fails is halved, again and again, until what can't be done is alone and all else is
+    done. If the device's memory was too small for it, later batches are no larger than what fitted;
+    once many have fitted, they may be twice as large again, for the memory may have been somebody
+    else's for a while.
     """
 
     def __init__(
@@ -73,10 +79,14 @@ class Batcher(Generic[Key, Item, Result]):
         self._size = BatchSize(batch_size)
         self._changed = threading.Condition()
         self._waiting: list[_Entry[Key, Item, Result]] = []
-        self._idle = 0
+        self._handed_in = 0
+        self._seen = [0] * streams
+        """How many times items had been handed in when each stream last took some."""
         self._end: AsrError | None = None
         self._threads = [
-            threading.Thread(target=self._work, name=f"asr-stream-{number}", daemon=True)
+            threading.Thread(
+                target=self._work, args=(number,), name=f"asr-stream-{number}", daemon=True
+            )
             for number in range(streams)
         ]
         for thread in self._threads:
@@ -97,10 +107,12 @@ class Batcher(Generic[Key, Item, Result]):
         """
         said_of = structlog.contextvars.get_contextvars()
         rank = time.monotonic() - head_start_s
-        entries = [
-            _Entry[Key, Item, Result](key, item, Future(), rank, said_of) for key, item in items
-        ]
         with self._changed:
+            self._handed_in += 1
+            entries = [
+                _Entry[Key, Item, Result](key, item, Future(), rank, self._handed_in, said_of)
+                for key, item in items
+            ]
             if self._end is None:
                 self._waiting += entries
                 self._waiting.sort(key=attrgetter("rank"))
@@ -142,31 +154,30 @@ class Batcher(Generic[Key, Item, Result]):
             self._changed.notify_all()
         _fail(waiting, reason)
 
-    def _work(self) -> None:
-        while batch := self._take():
+    def _work(self, stream: int) -> None:
+        while batch := self._take(stream):
             self._do(batch)
 
-    def _take(self) -> list[_Entry[Key, Item, Result]]:
+    def _take(self, stream: int) -> list[_Entry[Key, Item, Result]]:
         """The next batch, running; none when the batcher has ended."""
         with self._changed:
-            self._idle += 1
-            try:
-                while True:
-                    self._waiting = [e for e in self._waiting if not e.future.cancelled()]
-                    if self._waiting:
-                        batch = self._pick()
-                        if batch:
-                            return batch
-                    elif self._end is not None:
-                        return []
-                    else:
-                        self._changed.wait()
-            finally:
-                self._idle -= 1
+            while True:
+                self._waiting = [e for e in self._waiting if not e.future.cancelled()]
+                if self._waiting:
+                    batch = self._pick(stream)
+                    if batch:
+                        return batch
+                elif self._end is not None:
+                    return []
+                else:
+                    self._changed.wait()
 
-    def _pick(self) -> list[_Entry[Key, Item, Result]]:
+    def _pick(self, stream: int) -> list[_Entry[Key, Item, Result]]:
         """Takes this stream's share of what waits: the first, and others of the same key."""
-        share = min(math.ceil(len(self._waiting) / self._idle), self._size.limit)
+        self._seen[stream] = self._handed_in
+        newest = max(entry.number for entry in self._waiting)
+        others = sum(seen < newest for seen in self._seen)
+        share = min(math.ceil(len(self._waiting) / (1 + others)), self._size.limit)
         key = self._waiting[0].key
         picked = [entry for entry in self._waiting if entry.key == key][:share]
         taken = set(map(id, picked))

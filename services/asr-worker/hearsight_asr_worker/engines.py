@@ -32,24 +32,16 @@ def load(settings: AsrSettings, *, observe: Callable[[BatchDone], None] | None =
     return models.load(settings, observe=observe)
 
 
-def at_once(settings: AsrSettings, info: ModelInfo) -> int:
-    """How many parts a worker of this engine recognises at once: as many as keep its streams busy.
-
-    A GPU is busy when its batches are full, and parts of short recordings are a single chunk each;
-    on cores a chunk alone takes no longer than its share of a batch.
-    """
-    return info.streams * (settings.asr_batch_size if info.device == "cuda" else 1)
-
-
 def slots(settings: AsrSettings, info: ModelInfo) -> int:
-    """How many parts a worker of this engine has in work: those, and some more to go on with.
+    """How many parts a worker of this engine has in work at once.
 
-    The audio of these is there when a stream falls free. On cores, which do the host's work as
-    well, that takes its time: one for each stream keeps them busy with parts of a few seconds.
+    As many as keep its streams busy, and one more whose audio is there when a stream falls free. A
+    GPU is busy when its batches are full, and parts of short recordings are a single chunk each;
+    on cores a chunk alone takes no longer than its share of a batch.
     """
     if settings.worker_concurrency is not None:
         return settings.worker_concurrency
-    return at_once(settings, info) + (info.streams if info.device == "cpu" else 1)
+    return 1 + info.streams * (settings.asr_batch_size if info.device == "cuda" else 1)
 
 
 def batch_timeout_s(settings: AsrSettings, device: str) -> float:

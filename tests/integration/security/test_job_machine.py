@@ -206,7 +206,6 @@ class JobMachine(RuleBasedStateMachine):
             owner="worker",
             queue=DOWNLOAD if held.task.part is None else ASR,
             slots=1,
-            at_once=1,
             held={held.task.id: held.claim.task.attempt},
             lease_s=3600,
         )

@@ -147,19 +147,16 @@ def heartbeat(
     owner: str,
     queue: str,
     slots: int,
-    at_once: int,
     held: dict[str, int],
     lease_s: float,
     session_lock: int | None = None,
 ) -> Beat:
     """Says that `owner` lives and renews its leases (`held`: task id -> attempt).
 
-    It takes as many tasks as it has `slots`, and works on `at_once` of them at once.
-
     A lease that another worker has taken over is not renewed, and is missing in the answer.
     `session_lock` is the lock that its session holds, None if it holds none (see `sessions`).
     """
-    told = {"slots": slots, "at_once": at_once, "session_lock": session_lock}
+    told = {"slots": slots, "session_lock": session_lock}
     with database.begin() as connection:
         connection.execute(
             insert(workers)
@@ -205,8 +202,9 @@ def live_slots(database: Database, queue: str, *, within_s: float) -> int:
 
 _IDLE_STREAMS = text("""
 WITH live AS (
-    SELECT coalesce(sum(at_once), 0) AS streams FROM workers
-    WHERE queue = :queue AND seen_at > now() - :within
+    -- A worker has a slot more than it recognises at once: the part whose audio is to be in time.
+    SELECT coalesce(sum(greatest(slots - 1, 1)), 0) AS streams FROM workers
+    WHERE queue = :queue AND slots > 0 AND seen_at > now() - :within
 ),
 others AS (
     SELECT count(*) AS tasks FROM (
@@ -239,7 +237,7 @@ def note_end(database: Database, owner: str, error: HearSightError) -> None:
         connection.execute(
             update(workers)
             .where(workers.c.id == owner)
-            .values(slots=0, at_once=0, error_code=error.code, error_detail=error.detail)
+            .values(slots=0, error_code=error.code, error_detail=error.detail)
         )
 
 

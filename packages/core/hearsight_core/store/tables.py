@@ -271,7 +271,6 @@ workers = Table(
     Column("id", Text, primary_key=True),
     Column("queue", Text, nullable=False),
     Column("slots", Integer, nullable=False),
-    Column("at_once", Integer, nullable=False, server_default=text("1")),
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("seen_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
     Column("session_lock", Integer),
