@@ -29,11 +29,14 @@ class Watch:
         self._stand = stand
         self._port = port
         self._looks: list[_Look] = []
+        self._streams = 0.0
         self._ended = threading.Event()
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """It looks while the block runs."""
+        # Now: the goal may be asked for when the worker has ended.
+        [self._streams] = metrics.values(self._port, "hearsight_device_streams")
         thread = threading.Thread(target=self._look)
         thread.start()
         try:
@@ -49,8 +52,7 @@ class Watch:
         if not waited_s:
             return told(what, "no part had to wait")
         busy_s = sum(later.busy_s - one.busy_s for one, later in self._while_parts_wait())
-        [streams] = metrics.values(self._port, "hearsight_device_streams")
-        share = 100 * busy_s / streams / waited_s
+        share = 100 * busy_s / self._streams / waited_s
         return at_least(what, WANTED, share, "%", remark=f" of {waited_s:.1f} s", digits=1)
 
     def _while_parts_wait(self) -> list[tuple[_Look, _Look]]:
