@@ -138,7 +138,7 @@ def test_no_chunks_give_no_results(engine: Engine) -> None:
 
 
 def test_callers_share_batches_and_each_gets_its_own_in_order(engine: Engine) -> None:
-    recordings = [joined(20, seed=seed) for seed in range(10, 14)]
+    recordings = [joined(10, seed=seed) for seed in range(10, 18)]
     BATCHES.clear()
     start = threading.Barrier(len(recordings))
 
