@@ -43,8 +43,6 @@ class _Entry(Generic[Key, Item, Result]):
     future: Future[Result]
     rank: float
     """Its place among those that wait: seconds by the monotonic clock."""
-    number: int
-    """How many times items had been handed in when it was, that one included."""
     said_of: dict[str, Any]
     """What the log says of the task that handed the item in."""
 
@@ -79,9 +77,8 @@ class Batcher(Generic[Key, Item, Result]):
         self._size = BatchSize(batch_size)
         self._changed = threading.Condition()
         self._waiting: list[_Entry[Key, Item, Result]] = []
-        self._handed_in = 0
-        self._seen = [0] * streams
-        """How many times items had been handed in when each stream last took some."""
+        self._owed: set[int] = set()
+        """The streams that have not had their share since items were last handed in."""
         self._end: AsrError | None = None
         self._threads = [
             threading.Thread(
@@ -107,12 +104,11 @@ class Batcher(Generic[Key, Item, Result]):
         """
         said_of = structlog.contextvars.get_contextvars()
         rank = time.monotonic() - head_start_s
+        entries = [
+            _Entry[Key, Item, Result](key, item, Future(), rank, said_of) for key, item in items
+        ]
         with self._changed:
-            self._handed_in += 1
-            entries = [
-                _Entry[Key, Item, Result](key, item, Future(), rank, self._handed_in, said_of)
-                for key, item in items
-            ]
+            self._owed.update(range(len(self._threads)))
             if self._end is None:
                 self._waiting += entries
                 self._waiting.sort(key=attrgetter("rank"))
@@ -174,10 +170,8 @@ class Batcher(Generic[Key, Item, Result]):
 
     def _pick(self, stream: int) -> list[_Entry[Key, Item, Result]]:
         """Takes this stream's share of what waits: the first, and others of the same key."""
-        self._seen[stream] = self._handed_in
-        newest = max(entry.number for entry in self._waiting)
-        others = sum(seen < newest for seen in self._seen)
-        share = min(math.ceil(len(self._waiting) / (1 + others)), self._size.limit)
+        self._owed.discard(stream)
+        share = min(math.ceil(len(self._waiting) / (1 + len(self._owed))), self._size.limit)
         key = self._waiting[0].key
         picked = [entry for entry in self._waiting if entry.key == key][:share]
         taken = set(map(id, picked))

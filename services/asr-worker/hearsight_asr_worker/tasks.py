@@ -90,7 +90,7 @@ class Transcriber:
         worker, database, part = context.worker, context.worker.database, lease.part
         assert part is not None, "a transcribe task has a part"  # noqa: S101
         self._engine.check_options(lease.job.options)
-        if not work.shows_recognising(lease.job):
+        if work.to_mark_recognising(lease.job):
             worker.publish(work.mark_recognising(database, lease.task, worker.language))
         way = self._way.of(lease.job.options)
         if not self._reuse(lease, context, part, way):

@@ -35,8 +35,6 @@ from hearsight_core.store.outcomes import locked_attempt
 from hearsight_core.store.rows import StoredSegment, part_of
 from hearsight_core.store.tables import jobs, parts, segments, tasks
 
-_RECOGNISED = frozenset({Stage.ASR_RECOGNIZING, Stage.ASR_POSTPROCESSING})
-
 AHEAD = timedelta(microseconds=1)
 """By how much a part ranks before the others of its job: not enough to pass another job's."""
 
@@ -308,16 +306,17 @@ class OutOfOrderError(Exception):
     """A chunk was to be stored before its predecessor: a fault of the program."""
 
 
-def shows_recognising(job: Job) -> bool:
-    """Whether `mark_recognising` has nothing to show: it is shown, or waits for the media."""
-    return job.stage in _RECOGNISED or job.media_key is None
+def to_mark_recognising(job: Job) -> bool:
+    """Whether `mark_recognising` has something to show: not yet shown, and the media is there."""
+    shown = job.stage in {Stage.ASR_RECOGNIZING, Stage.ASR_POSTPROCESSING}
+    return not shown and job.media_key is not None
 
 
 def mark_recognising(database: Database, task: Task, language: Language) -> Job:
     """Shows the job as being recognised, once its first part is claimed."""
     with database.begin() as connection:
         job = working_on(connection, task)
-        if shows_recognising(job):
+        if not to_mark_recognising(job):
             return job
         return change_job(connection, job, **_recognising(job, job.recognised_ms, language))
 
