@@ -68,13 +68,17 @@ def test_every_code_leads_back_to_its_error() -> None:
 
 
 def test_a_batch_may_take_as_long_as_its_device_is_slow() -> None:
-    assert batch_timeout_s(AsrSettings(asr_batch_size=8), "cuda") == 300
-    assert batch_timeout_s(AsrSettings(asr_batch_size=16), "cuda") == 480
-    assert batch_timeout_s(AsrSettings(asr_batch_size=8), "cpu") == 2400
-    assert batch_timeout_s(AsrSettings(openai_timeout_s=30, openai_max_wait_s=60), "remote") == 300
-    assert batch_timeout_s(AsrSettings(openai_timeout_s=120, openai_max_wait_s=60), "remote") == 540
-    assert batch_timeout_s(AsrSettings(asr_batch_timeout_s=5), "cpu") == 5
-    assert batch_timeout_s(AsrSettings(asr_batch_timeout_s=5), "remote") == 5
+    def may_take_s(device: str, batch_size: int = 8, **settings: float) -> float:
+        info = ModelInfo("m", None, device, "int8", frozenset({"en"}), 1, batch_size)
+        return batch_timeout_s(AsrSettings.model_validate(settings), info)
+
+    assert may_take_s("cuda") == 300
+    assert may_take_s("cuda", 16) == 480
+    assert may_take_s("cpu") == 2400
+    assert may_take_s("remote", openai_timeout_s=30, openai_max_wait_s=60) == 300
+    assert may_take_s("remote", openai_timeout_s=120, openai_max_wait_s=60) == 540
+    assert may_take_s("cpu", asr_batch_timeout_s=5) == 5
+    assert may_take_s("remote", asr_batch_timeout_s=5) == 5
 
 
 @pytest.mark.parametrize(
@@ -84,7 +88,7 @@ def test_a_batch_may_take_as_long_as_its_device_is_slow() -> None:
 def test_a_worker_has_as_many_parts_in_work_as_its_device_does_at_once(
     device: str, streams: int, parts: int
 ) -> None:
-    info = ModelInfo("tiny.en", None, device, "int8", frozenset({"en"}), streams)
-    assert slots(AsrSettings(asr_batch_size=8), info) == parts
+    info = ModelInfo("tiny.en", None, device, "int8", frozenset({"en"}), streams, batch_size=8)
+    assert slots(AsrSettings(), info) == parts
     asked = AsrSettings.model_validate({"CELERY_WORKER_CONCURRENCY": 2})
     assert slots(asked, info) == 2

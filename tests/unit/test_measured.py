@@ -5,10 +5,10 @@ import time
 import psutil
 import pytest
 from prometheus_client import REGISTRY
-from structlog.testing import capture_logs
 
 from hearsight_asr_worker import measured
 from hearsight_asr_worker.batching import BatchDone
+from hearsight_asr_worker.device_memory import HostMemory
 from hearsight_asr_worker.engine import ModelInfo
 from hearsight_asr_worker.stopwatch import Stopwatch
 
@@ -26,10 +26,9 @@ def test_batches_are_told_by_size_and_time() -> None:
 
 def test_on_a_cpu_the_memory_is_what_the_process_holds() -> None:
     held = psutil.Process().memory_info().rss
-    assert measured.resident_bytes() == pytest.approx(held, rel=0.1)
     info = ModelInfo("a-model", None, "cpu", "int8", frozenset({"en"}), 1)
     loaded = True
-    measured.tell_model(info, lambda: loaded)
+    measured.tell_model(info, lambda: loaded, HostMemory())
     labels = {"name": "a-model", "device": "cpu", "compute_type": "int8"}
     assert REGISTRY.get_sample_value("hearsight_model_info", labels) == 1
     loaded = False
@@ -57,14 +56,3 @@ def test_the_time_at_work_grows_while_a_batch_is_under_way_and_counts_every_stre
     assert 2 * 0.05 <= ended <= 2 * (time.monotonic() - began)
     time.sleep(0.01)
     assert told() == ended
-
-
-def test_a_gpu_that_is_not_there_is_told_once_and_costs_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-00000000-0000-0000-0000-000000000000")
-    with capture_logs() as lines:
-        assert measured.gpu_bytes() is None
-    [line] = lines
-    assert line["event"] == "the GPU's memory is not told"

@@ -50,6 +50,7 @@ Variables of a pool's workers, as a YAML list. Takes a dict: pool, values.
   "HEARSIGHT_COMPUTE_TYPE" .computeType
   "HEARSIGHT_ASR_BATCH_SIZE" .batchSize
   "HEARSIGHT_ASR_STREAMS" .streams
+  "HEARSIGHT_ASR_MEMORY_SHARE" .memoryShare
   "HEARSIGHT_ASR_UNLOAD_IDLE_S" .unloadIdleS
   "HEARSIGHT_BEAM_SIZE" .beamSize
   "CELERY_WORKER_CONCURRENCY" .concurrency }}

@@ -319,11 +319,26 @@ class AsrSettings(WorkerSettings):
     compute_type: str = Field(
         "auto", description="CTranslate2's compute type; auto: float16 on cuda, int8 on cpu."
     )
-    asr_batch_size: int = Field(
-        8, ge=1, le=128, description="Chunks (up to 30 s each) recognised in one go."
+    asr_batch_size: int | None = Field(
+        None,
+        ge=1,
+        le=128,
+        description="Chunks (up to 30 s each) recognised in one go; unset: as many as the memory"
+        " allows that is free at the start, 8 at most on cpu, 16 on cuda.",
     )
     asr_streams: int | None = Field(
-        None, ge=1, description="Batches in work at once; unset: one a core on cpu, 1 on cuda."
+        None,
+        ge=1,
+        description="Batches in work at once; unset: one a core on cpu, or as many as the memory"
+        " allows, 1 on cuda.",
+    )
+    asr_memory_share: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="Share of the memory that is free once the model is loaded (the GPU's, the"
+        " machine's or what the container's limit leaves) that batches may take, where their size"
+        " or number is not set.",
     )
     asr_batch_timeout_s: float | None = Field(
         None,

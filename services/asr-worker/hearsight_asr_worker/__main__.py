@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import structlog
 
-from hearsight_asr_worker import engines, measured
+from hearsight_asr_worker import device_memory, engines, measured
 from hearsight_asr_worker.engine import ModelInfo
 from hearsight_asr_worker.tasks import Transcriber
 from hearsight_core.contract import TaskKind, queue_of
@@ -46,14 +46,15 @@ def main() -> int:
             sys.stdout.write(json.dumps(_described(engine.info)) + "\n")
             return 0
         log.info("model is loaded", **_described(engine.info))
-        measured.tell_model(engine.info, engine.loaded)
+        memory = device_memory.of_device(engine.info.device)
+        measured.tell_model(engine.info, engine.loaded, memory)
         measured.tell_work(engine.info, engine.worked_s)
         return serve(
             queue_of(TaskKind.TRANSCRIBE, settings.asr_pool),
             settings,
             slots=engines.slots(settings, engine.info),
             work=Transcriber(engine),
-            watchdog=Watchdog(engine.busy_s, engines.batch_timeout_s(settings, engine.info.device)),
+            watchdog=Watchdog(engine.busy_s, engines.batch_timeout_s(settings, engine.info)),
         )
     finally:
         engine.close()

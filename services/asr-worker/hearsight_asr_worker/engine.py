@@ -22,7 +22,8 @@ class ModelInfo:
 
     `revision` tells two models of one name apart (a hub commit, a package version), None if
     nothing does. `languages` are ISO 639-1 codes as Whisper knows them. `streams` is how many
-    batches are in work at once, and so how many callers keep the engine busy.
+    batches are in work at once, and so how many callers keep the engine busy; `batch_size` is how
+    many pieces of up to 30 s the largest of them has.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ModelInfo:
     compute_type: str
     languages: frozenset[str]
     streams: int
+    batch_size: int = 1
     decoding: str = ""
     """What else the text depends on: the worker's own settings, the address of an endpoint."""
 

@@ -41,10 +41,10 @@ def slots(settings: AsrSettings, info: ModelInfo) -> int:
     """
     if settings.worker_concurrency is not None:
         return settings.worker_concurrency
-    return 1 + info.streams * (settings.asr_batch_size if info.device == "cuda" else 1)
+    return 1 + info.streams * (info.batch_size if info.device == "cuda" else 1)
 
 
-def batch_timeout_s(settings: AsrSettings, device: str) -> float:
+def batch_timeout_s(settings: AsrSettings, info: ModelInfo) -> float:
     """How long a batch may take before the engine counts as hung, seconds.
 
     A batch that goes well takes a hundredth of its audio's length on a GPU. A large model on few
@@ -53,9 +53,9 @@ def batch_timeout_s(settings: AsrSettings, device: str) -> float:
     """
     if settings.asr_batch_timeout_s is not None:
         return settings.asr_batch_timeout_s
-    if device == "remote":
+    if info.device == "remote":
         may_take_s = settings.openai_max_wait_s + _SLOW_STEPS * settings.openai_timeout_s
     else:
-        audio_s = settings.asr_batch_size * MAX_CHUNK_S
-        may_take_s = audio_s * (1 if device == "cuda" else _CPU_SLOWER)
+        audio_s = info.batch_size * MAX_CHUNK_S
+        may_take_s = audio_s * (1 if info.device == "cuda" else _CPU_SLOWER)
     return max(_LEAST_BATCH_TIMEOUT_S, may_take_s)

@@ -12,6 +12,7 @@ import ctranslate2
 from faster_whisper import WhisperModel
 from faster_whisper.utils import download_model
 
+from hearsight_asr_worker import at_once, device_memory
 from hearsight_asr_worker.batching import BatchDone
 from hearsight_asr_worker.engine import ModelInfo
 from hearsight_asr_worker.faults import fault_of
@@ -61,12 +62,16 @@ def load(
     Raises:
         ModelMissingError: there is no such model, or it can't be loaded.
         DeviceMissingError: a GPU is asked for and there is none.
-        OutOfMemoryError: the model does not fit.
+        OutOfMemoryError: the model does not fit, or a single piece beside it does not.
     """
     device = _device(settings.device)
     found = _find(settings)
-    streams = settings.asr_streams or (cores() if device == "cpu" else 1)
-    model = _model(settings, found, device, streams)
+    best = at_once.wanted(settings, device, cores())
+    model = _model(settings, found, device, best.streams)
+    chosen = at_once.fitting(best, settings, model, device_memory.of_device(device))
+    if chosen.streams < best.streams:
+        model.model.unload_model()  # before it is there a second time
+        model = _model(settings, found, device, chosen.streams)
     engine = WhisperEngine(
         model,
         ModelInfo(
@@ -75,10 +80,10 @@ def load(
             device=device,
             compute_type=model.model.compute_type,
             languages=_languages(model),
-            streams=streams,
+            streams=chosen.streams,
+            batch_size=chosen.batch_size,
             decoding=f"beam size {settings.beam_size}",
         ),
-        batch_size=settings.asr_batch_size,
         beam_size=settings.beam_size,
         short_windows=settings.model in _SHORT_WINDOWS,
         unload_idle_s=settings.asr_unload_idle_s,

@@ -53,7 +53,6 @@ class WhisperEngine:
         model: WhisperModel,
         info: ModelInfo,
         *,
-        batch_size: int,
         beam_size: int,
         short_windows: bool,
         unload_idle_s: float | None = None,
@@ -63,8 +62,7 @@ class WhisperEngine:
 
         Args:
             model: The weights, with as many workers as there are streams.
-            info: What the model is.
-            batch_size: Pieces decoded in one go.
+            info: What the model is, and how much it does at once.
             beam_size: Hypotheses followed, for jobs that ask for no number.
             short_windows: Decode a chunk utterance by utterance, in windows no longer than that
                 takes, for models that hear as well (or better) that way.
@@ -73,7 +71,7 @@ class WhisperEngine:
         """
         self._model = model
         self._info = info
-        self._round = info.streams * batch_size
+        self._round = info.streams * info.batch_size
         self._by_utterance = short_windows
         self._beam_size = beam_size
         self._stopwatch = Stopwatch()
@@ -82,7 +80,7 @@ class WhisperEngine:
         self._batcher = Batcher[Request, _Features, Decoded](
             self._decode,
             streams=info.streams,
-            batch_size=batch_size,
+            batch_size=info.batch_size,
             observe=observe,
             stopwatch=self._stopwatch,
         )
@@ -157,6 +155,7 @@ class WhisperEngine:
         """
         request = Request.of(RecognitionOptions(), "en", beam_size=self._beam_size)
         quiet = self._model.feature_extractor(np.zeros(SAMPLE_RATE, np.float32))[..., :-1]
+        request = replace(request, window=self._decoder.window(quiet))
         for future in self._batcher.submit([(request, quiet)] * self._info.streams):
             future.result()
 
