@@ -14,7 +14,7 @@ PIN_IMAGE := $(PIN) --constraint requirements/dev.lock
 CHAOS_RECORD ?= .hearsight/chaos.jsonl
 
 .DEFAULT_GOAL := help
-.PHONY: help up test test-unit test-integration test-e2e test-chaos test-chaos-short test-chart test-images test-cluster lint audit format bench bench-load lock lock-images clean
+.PHONY: help up test test-unit test-integration test-e2e test-chaos test-chaos-short test-chart test-images test-cluster lint audit format bench bench-gpu bench-load lock lock-images clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -67,6 +67,11 @@ format: $(VENV)/installed ## let ruff write what it can
 
 bench: $(VENV)/installed ## how fast recordings become text, beside the bare engine; ends with 1 where a goal is missed (docs/performance.md)
 	$(BIN)/python -m tests.benchmarks.recognition
+
+bench-gpu: $(VENV)/installed ## the same on an NVIDIA GPU, as far as it is about the engine; HEARSIGHT_MODEL=large-v3 names another model
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/asr-worker-cuda.lock
+	HEARSIGHT_DEVICE=cuda LD_LIBRARY_PATH="$$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages/nvidia/cublas/lib)" \
+		$(BIN)/python -m tests.benchmarks.recognition throughput clips overhead
 
 bench-load: $(VENV)/installed ## what the system bears; ends with 1 where a goal is missed (docs/performance.md)
 	$(BIN)/python -m tests.benchmarks.load

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import pynvml
+
 from tests.benchmarks.goals import Goal
 from tests.benchmarks.stand import Stand, cores, standing
 
@@ -43,7 +45,7 @@ def _machine(stand: Stand, libraries: Iterable[str]) -> str:
     """What the numbers were measured with."""
     versions = ", ".join(f"{name} {version(name)}" for name in libraries)
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {cores()} cores of {_processor()}, load"
+        f"{datetime.now(UTC):%Y-%m-%d}, {cores()} cores of {_processor()}{_gpus()}, load"
         f" {os.getloadavg()[0]:.1f}, Linux {platform.release()}, Python"
         f" {platform.python_version()}, {stand.servers()}, {versions}"
     )
@@ -54,6 +56,15 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
+
+
+def _gpus() -> str:
+    try:
+        pynvml.nvmlInit()
+        handles = map(pynvml.nvmlDeviceGetHandleByIndex, range(pynvml.nvmlDeviceGetCount()))
+        return "".join(f", {pynvml.nvmlDeviceGetName(handle)}" for handle in handles)
+    except pynvml.NVMLError:
+        return ""  # no driver, so no GPU that anything could be measured on
 
 
 def _say(line: str) -> None:

@@ -64,7 +64,7 @@ def load(
         DeviceMissingError: a GPU is asked for and there is none.
         OutOfMemoryError: the model does not fit, or a single piece beside it does not.
     """
-    device = _device(settings.device)
+    device = chosen_device(settings.device)
     found = _find(settings)
     best = at_once.wanted(settings, device, cores())
     model = _model(settings, found, device, best.streams)
@@ -109,7 +109,12 @@ def cores() -> int:
     return max(1, min(usable or 1, math.ceil(int(quota) / int(period))))
 
 
-def _device(wanted: str) -> str:
+def chosen_device(wanted: str) -> str:
+    """The device that `HEARSIGHT_DEVICE` means here: cpu or cuda.
+
+    Raises:
+        DeviceMissingError: a GPU is asked for and there is none.
+    """
     try:
         count, detail = ctranslate2.get_cuda_device_count(), ""
     except RuntimeError as error:
@@ -119,7 +124,8 @@ def _device(wanted: str) -> str:
     return "cuda" if count and wanted != "cpu" else "cpu"
 
 
-def _compute_type(wanted: str, device: str) -> str:
+def chosen_compute_type(wanted: str, device: str) -> str:
+    """The type that `HEARSIGHT_COMPUTE_TYPE` means on `device`, as CTranslate2 names it."""
     if wanted != "auto":
         return wanted
     supported = ctranslate2.get_supported_compute_types(device)
@@ -180,7 +186,7 @@ def _model(settings: AsrSettings, found: _Found, device: str, streams: int) -> W
         return WhisperModel(
             str(found.folder),
             device=device,
-            compute_type=_compute_type(settings.compute_type, device),
+            compute_type=chosen_compute_type(settings.compute_type, device),
             num_workers=streams,
             # Streams side by side scale better than threads inside one.
             cpu_threads=max(1, cores() // streams) if device == "cpu" else 0,

