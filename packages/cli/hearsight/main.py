@@ -13,6 +13,7 @@ from hearsight.commands.session import Globals
 from hearsight.failures import CommandError, Exit, UsageError
 from hearsight.output import Output
 from hearsight_core import __version__
+from hearsight_core.environment import what_is_wrong
 
 _EPILOG = """
 Exit codes:
@@ -94,7 +95,7 @@ def run() -> None:
         output.error(error)
         code = error.exit
     except ValidationError as error:
-        output.error(_wrong_setting(error))
+        output.error(UsageError(what_is_wrong(error), code="command.settings"))
         code = Exit.USAGE
     except KeyboardInterrupt:
         code = Exit.INTERRUPTED
@@ -103,12 +104,3 @@ def run() -> None:
         sys.stderr.close()
         code = Exit.OK
     sys.exit(code)
-
-
-def _wrong_setting(error: ValidationError) -> UsageError:
-    """What is wrong with the HEARSIGHT_ variables, without their values: they may be secret."""
-    named = "; ".join(
-        f"HEARSIGHT_{'_'.join(map(str, found['loc'])).upper()}: {found['msg']}"
-        for found in error.errors()
-    )
-    return UsageError(f"The settings are not valid: {named}", code="command.settings")

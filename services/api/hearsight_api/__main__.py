@@ -7,6 +7,7 @@ import uvicorn
 
 from hearsight_api.app import create_app
 from hearsight_api.connections import Connection
+from hearsight_core import environment
 from hearsight_core.settings import ApiSettings, masked
 from hearsight_core.telemetry import logs
 
@@ -18,7 +19,7 @@ GRACE_S = 10
 
 def main() -> int:
     """Serves until told to end; returns the exit code."""
-    settings = ApiSettings()
+    settings = environment.read(ApiSettings)
     logs.configure(
         log_format=settings.log_format, level=settings.log_level, colors=sys.stdout.isatty()
     )

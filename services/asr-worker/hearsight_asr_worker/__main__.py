@@ -10,6 +10,7 @@ import structlog
 from hearsight_asr_worker import device_memory, engines, measured
 from hearsight_asr_worker.engine import ModelInfo
 from hearsight_asr_worker.tasks import Transcriber
+from hearsight_core import environment
 from hearsight_core.contract import TaskKind, queue_of
 from hearsight_core.errors import HearSightError
 from hearsight_core.first_process import end_on_sigterm
@@ -30,8 +31,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="hearsight_asr_worker", description=__doc__)
     parser.add_argument("--check", action="store_true", help="load the engine, say what it is, end")
     check = parser.parse_args().check
-    settings = AsrSettings()
-    if not check:
+    settings = environment.read(AsrSettings)
+    if check:  # its answer is all that goes to standard output
+        structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    else:
         configure_logs(settings)
     try:
         engine = engines.load(settings, observe=measured.tell_batch)

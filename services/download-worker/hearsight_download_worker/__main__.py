@@ -8,6 +8,7 @@ from contextlib import closing
 
 import structlog
 
+from hearsight_core import environment
 from hearsight_core.contract import TaskKind, queue_of
 from hearsight_core.first_process import end_on_sigterm
 from hearsight_core.settings import DownloadSettings
@@ -50,7 +51,7 @@ def main() -> int:
             sys.stdout.write(json.dumps({"error": f"{type(error).__name__}: {error}"}) + "\n")
             return 1
         return 0
-    settings = DownloadSettings()
+    settings = environment.read(DownloadSettings)
     configure_logs(settings)
     # Imported here, so that --check can tell which of them is missing.
     from hearsight_download_worker.tasks import Downloader  # noqa: PLC0415

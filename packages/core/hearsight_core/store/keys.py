@@ -14,6 +14,7 @@ from datetime import timedelta
 from sqlalchemy import Connection, Row, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from hearsight_core import environment
 from hearsight_core.errors import HearSightError, KeyNotFoundError
 from hearsight_core.keys import (
     EVERY_SCOPE,
@@ -167,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     there; `list` writes a JSON object a line, as `hearsight --json keys list` does.
     """
     asked = _parser().parse_args(arguments)
-    url = CoreSettings().database_url
+    url = environment.read(CoreSettings).database_url
     database = Database(url, pool_size=1, application="hearsight-keys")
     try:
         if asked.command == "create":

@@ -19,6 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, NullPool, create_engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from hearsight_core import environment
 from hearsight_core.errors import DatabaseError, ReaderRoleError
 from hearsight_core.first_process import end_on_sigterm
 from hearsight_core.settings import MigrationSettings, masked
@@ -154,7 +155,7 @@ def downgrade(url: str, revision: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Migrates the database of `HEARSIGHT_DATABASE_URL`, or waits for it; returns the exit code."""
     asked = _parser().parse_args(arguments)
-    settings = MigrationSettings()
+    settings = environment.read(MigrationSettings)
     url = settings.database_url
     limit_s = asked.timeout
     if limit_s is None and asked.wait_for_database:
