@@ -42,7 +42,7 @@ def theirs(audio: NDArray[np.int16], options: SpeechOptions) -> list[tuple[int, 
 
 
 def whole(audio: NDArray[np.int16], options: SpeechOptions = OPTIONS) -> list[tuple[int, int]]:
-    return VoiceActivity(0).spans(audio, 0, options, is_last=True)
+    return VoiceActivity(0, options).spans(audio, 0, is_last=True)
 
 
 @pytest.mark.parametrize(
@@ -92,14 +92,14 @@ def test_windows_that_overlap_are_heard_once_and_as_if_they_were_one(
 ) -> None:
     model = _Counting()
     monkeypatch.setattr(voice_activity, "get_vad_model", lambda: SimpleNamespace(session=model))
-    voice = VoiceActivity(0)
+    voice = VoiceActivity(0, OPTIONS)
     expected = whole(audio)
     model.frames = 0
     length_ms, window_ms, step_ms = len(audio) // SAMPLES_PER_MS, 30_000, 7_013
     for position_ms in range(0, length_ms, step_ms):
         end_ms = min(position_ms + window_ms, length_ms)
         sound = audio[position_ms * SAMPLES_PER_MS : end_ms * SAMPLES_PER_MS]
-        spans = voice.spans(sound, position_ms, OPTIONS, is_last=end_ms == length_ms)
+        spans = voice.spans(sound, position_ms, is_last=end_ms == length_ms)
         found = {(position_ms + start, position_ms + end) for start, end in spans}
         inside = {
             (start, end)
@@ -113,8 +113,8 @@ def test_windows_that_overlap_are_heard_once_and_as_if_they_were_one(
 def test_one_that_begins_later_finds_the_same(audio: NDArray[np.int16]) -> None:
     expected = whole(audio)
     position_ms = expected[3][1] + 5
-    spans = VoiceActivity(position_ms).spans(
-        audio[position_ms * SAMPLES_PER_MS :], position_ms, OPTIONS, is_last=True
+    spans = VoiceActivity(position_ms, OPTIONS).spans(
+        audio[position_ms * SAMPLES_PER_MS :], position_ms, is_last=True
     )
     assert [(position_ms + start, position_ms + end) for start, end in spans] == expected[4:]
 

@@ -173,14 +173,14 @@ class Cutter:
             length_ms: How long the recording is, if its header says so.
             idle: How many parts could be recognised at once; asked before each part.
         """
-        window, voice = Window(blocks), VoiceActivity(self.start_ms)
+        window, voice = Window(blocks), VoiceActivity(self.start_ms, self._speech)
         position_ms = self.start_ms
         while True:
             left_s = None if length_ms is None else (length_ms - position_ms) / 1000
             target_s = self._options.target_s(self._index, left_s, idle())
             samples, is_last = window.fill(self._window_ms(target_s) * SAMPLES_PER_MS)
             self.duration_ms = position_ms + len(samples) // SAMPLES_PER_MS
-            spans = voice.spans(samples, position_ms, self._speech, is_last=is_last)
+            spans = voice.spans(samples, position_ms, is_last=is_last)
             chunks = self._chunks(spans, target_s)
             count = self._cut_after(
                 chunks, len(samples) // SAMPLES_PER_MS, target_s, is_last=is_last

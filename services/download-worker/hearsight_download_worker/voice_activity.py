@@ -65,9 +65,11 @@ class VoiceActivity:
 
     Args:
         start_ms: Where in the recording the sound begins.
+        options: What is speech.
     """
 
-    def __init__(self, start_ms: int) -> None:
+    def __init__(self, start_ms: int, options: SpeechOptions) -> None:
+        self._options = options
         self._session = get_vad_model().session
         self._hidden: NDArray[np.float32] = np.zeros(_STATE, np.float32)
         self._cell: NDArray[np.float32] = np.zeros(_STATE, np.float32)
@@ -76,12 +78,7 @@ class VoiceActivity:
         self._known: NDArray[np.float32] = np.empty(0, np.float32)
 
     def spans(
-        self,
-        samples: NDArray[np.int16],
-        position_ms: int,
-        options: SpeechOptions,
-        *,
-        is_last: bool,
+        self, samples: NDArray[np.int16], position_ms: int, *, is_last: bool
     ) -> list[tuple[int, int]]:
         """Where somebody speaks in a window.
 
@@ -89,7 +86,6 @@ class VoiceActivity:
             samples: The window, mono int16 at 16 kHz.
             position_ms: Where it begins; no earlier than the one before, and no later than that
                 one's end.
-            options: What is speech.
             is_last: Whether the recording ends with it.
 
         Returns:
@@ -97,6 +93,7 @@ class VoiceActivity:
         """
         self._forget_before(position_ms)
         self._hear(samples, position_ms, is_last=is_last)
+        options = self._options
         longest = (options.longest_ms - 2 * options.pad_ms) // FRAME_MS
         offset_ms = self._from_ms - position_ms
         spans = [
