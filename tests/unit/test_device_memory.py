@@ -1,8 +1,10 @@
 """What memory there is for batches: the machine's, what a container's limit leaves, a GPU's."""
 
+import math
 from pathlib import Path
 
 import psutil
+import pynvml
 import pytest
 from structlog.testing import capture_logs
 
@@ -58,6 +60,29 @@ def test_without_control_groups_the_machines_memory_counts(tmp_path: Path) -> No
 
 def test_an_endpoint_has_no_memory_here() -> None:
     assert device_memory.of_device("remote") is None
+
+
+def test_a_gpu_is_asked_through_its_driver_until_it_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The driver's answers are stood in for, in the driver's own form."""
+    answers = [pynvml.c_nvmlMemory_t(free=5 * MIB, used=3 * MIB)] * 2
+
+    def answer(handle: object) -> pynvml.c_nvmlMemory_t:
+        assert handle == ("GPU", 2)
+        if answers:
+            return answers.pop()
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda number: ("GPU", number))
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", answer)
+    memory = device_memory.of_device("cuda")
+    assert memory is not None
+    assert (memory.free(), memory.used()) == (5 * MIB, 3 * MIB)
+    assert math.isnan(memory.free())
+    assert math.isnan(memory.used())
 
 
 def test_a_gpu_that_is_not_there_is_told_once_and_costs_nothing(
