@@ -10,6 +10,7 @@ import structlog
 from celery import Celery, signals
 from celery.exceptions import SecurityWarning
 
+from hearsight_core import freed_memory
 from hearsight_core.broker import HintSender, celery_app
 from hearsight_core.contract import CELERY_TASK_NAME, Hint, JobStatus, TaskKind, kind_of
 from hearsight_core.errors import ObjectStoreError, StorageError
@@ -67,7 +68,7 @@ def serve(
     """
     kind = kind_of(queue)
     metrics.begin_worker(kind, queue)
-    with tracing(WORKER_SERVICE[kind], settings.otlp_endpoint):
+    with tracing(WORKER_SERVICE[kind], settings.otlp_endpoint), freed_memory.handed_back():
         return _serve(queue, settings, slots=slots, work=work, watchdog=watchdog)
 
 

@@ -1,6 +1,5 @@
 """A model's stay in memory: given back when nobody has used it for a while, loaded for the next."""
 
-import ctypes
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ import structlog
 
 from hearsight_asr_worker.faults import fault_of
 from hearsight_asr_worker.stopwatch import Stopwatch
+from hearsight_core import freed_memory
 
 log = structlog.get_logger(__name__)
 
@@ -127,13 +127,6 @@ class Resident:
             log.exception("the model could not be given back")
             return
         if not self._weights.model_is_loaded:
-            _hand_back_freed_memory()
+            freed_memory.hand_back()
             self._here = False
             log.info("the model is given back, for there was nothing to do", idle_s=round(idle_s))
-
-
-def _hand_back_freed_memory() -> None:
-    """What was freed goes back to the system; glibc, if not asked, keeps most of it."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
