@@ -54,6 +54,7 @@ def fitting(
 
     Raises:
         OutOfMemoryError: there is no room for a single piece.
+        DeviceFailedError: the device failed, and will from now on.
         RecognitionError: the engine failed.
     """
     if settings.asr_streams and settings.asr_batch_size:
