@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pynvml
+import structlog
 
 from tests.benchmarks.goals import Goal
 from tests.benchmarks.stand import Stand, cores, standing
@@ -28,6 +29,8 @@ def run(subjects: Subjects, wanted: Iterable[str], libraries: Iterable[str]) -> 
     """
     # So that a benchmark that is told to end takes its servers with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # Standard output is the table's.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     with standing() as stand:
         _say(f"{_machine(stand, libraries)}\n\n| | Wanted | Reached |\n|---|---|---|")
     missed = 0
