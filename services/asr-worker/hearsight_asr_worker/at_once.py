@@ -59,12 +59,13 @@ def fitting(
     """
     if settings.asr_streams and settings.asr_batch_size:
         return best
+    unmeasured = replace(best, batch_size=settings.asr_batch_size or _UNMEASURED)
     if memory is None:
-        return replace(best, batch_size=settings.asr_batch_size or _UNMEASURED)
+        return unmeasured
     free = memory.free()
     piece = _needed(model, settings, memory)
     if not (math.isfinite(free) and piece > 0):
-        return replace(best, batch_size=settings.asr_batch_size or _UNMEASURED)
+        return unmeasured
     pieces = int(free * settings.asr_memory_share / piece)
     streams = settings.asr_streams or min(
         best.streams, max(1, pieces // (settings.asr_batch_size or 1))
@@ -84,16 +85,16 @@ def fitting(
 
 def _needed(model: WhisperModel, settings: AsrSettings, memory: DeviceMemory) -> float:
     """Bytes that a piece takes which fills the window, with as long a prompt as there may be."""
-    features = model.feature_extractor(np.zeros(SAMPLE_RATE, np.float32))[..., :-1]
+    decoder = Decoder(model, fit_window=False)
+    quiet = decoder.features(np.zeros(SAMPLE_RATE, np.float32))
     request = replace(
         Request.of(RecognitionOptions(), "en", beam_size=settings.beam_size),
         initial_prompt=" and so on" * model.max_length,
         temperatures=(0.0,),
     )
-    decoder = Decoder(model, fit_window=False)
     before = memory.used()
     try:
-        most = _most_while(lambda: decoder.decode(request, [features]), memory.used)
+        most = _most_while(lambda: decoder.decode(request, [quiet]), memory.used)
     except Exception as error:
         raise fault_of(error) from error
     return most - before

@@ -71,6 +71,11 @@ class Decoder:
         self._fit_window = fit_window
         self._tokenizer = lru_cache(maxsize=256)(self._new_tokenizer)
 
+    def features(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Mel bands by frames of 10 ms; the last frame is the extractor's own padding."""
+        features: NDArray[np.float32] = self._model.feature_extractor(samples)[..., :-1]
+        return features
+
     def window(self, features: NDArray[np.float32], pad: int = _PAD) -> int:
         """How many frames to encode for `features`, with `pad` frames of silence after them."""
         if not self._fit_window:

@@ -41,7 +41,7 @@ _CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """A model's folder, and what tells its version."""
 
     folder: Path
@@ -65,7 +65,7 @@ def load(
         OutOfMemoryError: the model does not fit, or a single piece beside it does not.
     """
     device = chosen_device(settings.device)
-    found = _find(settings)
+    found = find(settings)
     best = at_once.wanted(settings, device, cores())
     model = _model(settings, found, device, best.streams)
     chosen = at_once.fitting(best, settings, model, device_memory.of_device(device))
@@ -133,27 +133,32 @@ def chosen_compute_type(wanted: str, device: str) -> str:
     return next((one for one in preferred if one in supported), "float32")
 
 
-def _find(settings: AsrSettings) -> _Found:
+def find(settings: AsrSettings) -> Found:
+    """The folder of the model that `settings` name: a path, a package, or the hub's cache or hub.
+
+    Raises:
+        ModelMissingError: there is no such model.
+    """
     name = settings.model
     folder = Path(name).expanduser()
     if folder.is_absolute() or name.startswith((".", "~")) or folder.exists():
         _require_files(name, folder)
-        return _Found(folder.resolve(), None)
+        return Found(folder.resolve(), None)
     if name == _PACKAGED_NAME and (packaged := _packaged()) is not None:
         _require_files(name, packaged.folder)
         return packaged
     return _from_hub(name, settings.model_dir)
 
 
-def _packaged() -> _Found | None:
+def _packaged() -> Found | None:
     """The model that came as a Python package, if it is installed."""
     spec = find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         return None
-    return _Found(Path(spec.origin).parent / "model", f"{_PACKAGE} {metadata.version(_PACKAGE)}")
+    return Found(Path(spec.origin).parent / "model", f"{_PACKAGE} {metadata.version(_PACKAGE)}")
 
 
-def _from_hub(name: str, model_dir: Path | None) -> _Found:
+def _from_hub(name: str, model_dir: Path | None) -> Found:
     """From the hub's cache if it is complete there, else from the hub."""
     cache = None if model_dir is None else str(model_dir)
     try:
@@ -167,7 +172,7 @@ def _from_hub(name: str, model_dir: Path | None) -> _Found:
     except Exception as error:
         raise ModelMissingError(model=name, detail=_first_line(error)) from error
     _require_files(name, folder)
-    return _Found(folder, folder.name)
+    return Found(folder, folder.name)
 
 
 def _missing_files(folder: Path) -> list[str]:
@@ -181,7 +186,7 @@ def _require_files(name: str, folder: Path) -> None:
         raise ModelMissingError(model=name, detail=f"{folder} lacks {', '.join(missing)}")
 
 
-def _model(settings: AsrSettings, found: _Found, device: str, streams: int) -> WhisperModel:
+def _model(settings: AsrSettings, found: Found, device: str, streams: int) -> WhisperModel:
     try:
         return WhisperModel(
             str(found.folder),

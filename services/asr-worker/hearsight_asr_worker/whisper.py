@@ -69,7 +69,6 @@ class WhisperEngine:
             unload_idle_s: How long the model stays loaded with nothing to do; None: for ever.
             observe: Told of every batch, in the stream's thread.
         """
-        self._model = model
         self._info = info
         self._round = info.streams * info.batch_size
         self._by_utterance = short_windows
@@ -138,7 +137,7 @@ class WhisperEngine:
         if not self._info.multilingual or not audible:
             return "en", 1.0 if not self._info.multilingual else 0.0
         try:
-            features = [self._features(chunk) for chunk in audible]
+            features = [self._decoder.features(chunk.loudness()) for chunk in audible]
             with self._resident.used(), self._stopwatch.running():
                 found = self._decoder.detect_language(features)
         except Exception as error:
@@ -154,7 +153,7 @@ class WhisperEngine:
             RecognitionError: the engine failed.
         """
         request = Request.of(RecognitionOptions(), "en", beam_size=self._beam_size)
-        quiet = self._model.feature_extractor(np.zeros(SAMPLE_RATE, np.float32))[..., :-1]
+        quiet = self._decoder.features(np.zeros(SAMPLE_RATE, np.float32))
         request = replace(request, window=self._decoder.window(quiet))
         for future in self._batcher.submit([(request, quiet)] * self._info.streams):
             future.result()
@@ -209,16 +208,11 @@ class WhisperEngine:
         """What of the chunk is decoded in one go; nothing if it is silent."""
         if chunk.silent:
             return []
-        features = self._features(chunk)
+        features = self._decoder.features(chunk.loudness())
         if not self._by_utterance:
             return [(0, features)]
         cuts = utterances(audible_frames(features))
         return [(first, features[:, first:last]) for first, last in cuts]
-
-    def _features(self, chunk: Chunk) -> _Features:
-        """Mel bands by frames of 10 ms; the last frame is the extractor's own padding."""
-        features: _Features = self._model.feature_extractor(chunk.loudness())[..., :-1]
-        return features
 
 
 def _segments(one: _InWork, *, with_words: bool) -> tuple[Segment, ...]:

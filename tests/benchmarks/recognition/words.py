@@ -128,22 +128,11 @@ class _Times:
     """
 
     def __init__(self, recording: Recording, segments: Sequence[Segment], known: _Bare) -> None:
-        words = _words(segments)
-        self.words_from_bare: list[int] = []
-        for ours, theirs in _same(_heard_in(words), _heard_in(known.words)):
-            self.words_from_bare += _apart(words[ours], known.words[theirs])
-        edges = _edges(segments)
-        heard = _heard_in(edges)
-        self.from_bare: list[int] = []
-        for ours, theirs in _same(heard, _heard_in(known.words)):
-            self.from_bare += _apart(edges[ours], known.words[theirs])
-        self.from_sound: list[int] = []
-        self.bare_from_sound: list[int] = []
-        sounds = _sounds(recording)
-        for ours, said in _same(heard, _heard_in(sounds)):
-            self.from_sound += _apart(edges[ours], sounds[said])
-        for theirs, said in _same(_heard_in(known.words), _heard_in(sounds)):
-            self.bare_from_sound += _apart(known.words[theirs], sounds[said])
+        edges, sounds = _edges(segments), _sounds(recording)
+        self.words_from_bare = _apart(_words(segments), known.words)
+        self.from_bare = _apart(edges, known.words)
+        self.from_sound = _apart(edges, sounds)
+        self.bare_from_sound = _apart(known.words, sounds)
 
     def told(self) -> str:
         """The shares that are too far."""
@@ -158,18 +147,6 @@ class _Times:
 
 def _far(apart_ms: Sequence[int]) -> str:
     return f"{sum(ms > NEAR_MS for ms in apart_ms) / len(apart_ms):.0%}"
-
-
-def _heard_in(words: Sequence[_Timed]) -> list[str]:
-    return [word for word, _, _ in words]
-
-
-def _same(ours: Sequence[str], theirs: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """The places of the words that both hold."""
-    for block in SequenceMatcher(None, ours, theirs, autojunk=False).get_matching_blocks():
-        yield from zip(
-            range(block.a, block.a + block.size), range(block.b, block.b + block.size), strict=True
-        )
 
 
 def _words(segments: Sequence[Segment]) -> list[_Timed]:
@@ -206,10 +183,16 @@ def _sounds(recording: Recording) -> list[_Timed]:
     return found
 
 
-def _apart(one: _Timed, other: _Timed) -> list[int]:
-    """How far they are apart in the times that both have."""
-    pairs = zip(one[1:], other[1:], strict=True)
-    return [abs(mine - known) for mine, known in pairs if mine is not None and known is not None]
+def _apart(ours: Sequence[_Timed], theirs: Sequence[_Timed]) -> list[int]:
+    """How far the words that both hold are apart, in the times that both have."""
+    heard, known = ([word for word, _, _ in words] for words in (ours, theirs))
+    return [
+        abs(mine - other)
+        for block in SequenceMatcher(None, heard, known, autojunk=False).get_matching_blocks()
+        for place in range(block.size)
+        for mine, other in zip(ours[block.a + place][1:], theirs[block.b + place][1:], strict=True)
+        if mine is not None and other is not None
+    ]
 
 
 class _Total:
